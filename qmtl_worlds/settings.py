@@ -1,0 +1,238 @@
+"""Settings of the server. Everything an operator may set is an environment variable read here.
+
+With no variable set, the server uses SQLite and the bundled Valkey under ``.data/``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import django_stubs_ext
+from kombu import Queue
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from qmtl_worlds import env, logs
+
+django_stubs_ext.monkeypatch()
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+DATA_DIR = env.folder("QW_DATA_DIR", BASE_DIR / ".data")
+
+# -- Security -----------------------------------------------------------------
+
+DEBUG = env.flag("QW_DEBUG", default=False)
+SECRET_KEY = env.secret_or_generated("QW_SECRET_KEY", DATA_DIR / "secret_key")
+ALLOWED_HOSTS = env.items("QW_ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
+CSRF_TRUSTED_ORIGINS = env.items("QW_CSRF_TRUSTED_ORIGINS")
+
+HTTPS = env.flag("QW_HTTPS", default=not DEBUG)
+if env.flag("QW_BEHIND_PROXY", default=False):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_HSTS_SECONDS = env.integer("QW_HSTS_SECONDS", 31_536_000) if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+SESSION_COOKIE_SECURE = HTTPS
+SESSION_COOKIE_AGE = env.integer("QW_SESSION_SECONDS", 43_200, least=60)
+CSRF_COOKIE_SECURE = HTTPS
+CSRF_COOKIE_HTTPONLY = True
+X_FRAME_OPTIONS = "DENY"
+# Preloading binds every host of the domain for years; that is the domain owner's act, not ours.
+SILENCED_SYSTEM_CHECKS = ["security.W021"]
+
+# -- Applications -------------------------------------------------------------
+
+INSTALLED_APPS = [
+    "worlds",
+    "strategies",
+    "audit",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "qmtl_worlds.urls"
+WSGI_APPLICATION = "qmtl_worlds.wsgi.application"
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ],
+        },
+    },
+]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": f"django.contrib.auth.password_validation.{validator}"}
+    for validator in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
+]
+LOGIN_URL = "admin:login"
+
+# -- Language and time --------------------------------------------------------
+
+LANGUAGE_CODE = "en-us"
+TIME_ZONE = "UTC"
+USE_I18N = False
+USE_TZ = True
+
+# -- Database -----------------------------------------------------------------
+
+# A stopped holder of a lock would otherwise block everyone for ever (docs: PROTOCOL 3).
+STATEMENT_TIMEOUT_MS = env.integer("QW_STATEMENT_TIMEOUT_MS", 5_000, least=1)
+LOCK_TIMEOUT_MS = env.integer("QW_LOCK_TIMEOUT_MS", 1_000, least=1)
+IDLE_IN_TRANSACTION_TIMEOUT_MS = env.integer("QW_IDLE_IN_TRANSACTION_TIMEOUT_MS", 2_000, least=1)
+DATABASE_POOL_SIZE = env.integer("QW_DATABASE_POOL_SIZE", 8, least=1)
+
+
+def _sqlite(path: Path) -> dict[str, Any]:
+    pragmas = (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "recursive_triggers=ON",
+        "busy_timeout=20000",
+    )
+    return {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": path,
+        "OPTIONS": {
+            "transaction_mode": "IMMEDIATE",
+            "timeout": 20,
+            "init_command": " ".join(f"PRAGMA {pragma};" for pragma in pragmas),
+        },
+    }
+
+
+def _postgresql(address: env.DatabaseAddress) -> dict[str, Any]:
+    timeouts = {
+        "statement_timeout": STATEMENT_TIMEOUT_MS,
+        "lock_timeout": LOCK_TIMEOUT_MS,
+        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_MS,
+    }
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": address.name,
+        "USER": address.user,
+        "PASSWORD": address.password,
+        "HOST": address.host,
+        "PORT": address.port,
+        "CONN_MAX_AGE": 0,
+        "OPTIONS": {
+            "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 3},
+            "options": " ".join(f"-c {name}={value}" for name, value in timeouts.items()),
+            **address.options,
+        },
+    }
+
+
+_address = env.database("DATABASE_URL")
+DATABASES = {"default": _postgresql(_address) if _address else _sqlite(DATA_DIR / "worlds.sqlite3")}
+
+# -- Redis: projection, broker and cache, a database number each ---------------
+
+REDIS = env.redis("REDIS_URL", f"unix://{DATA_DIR}/valkey/valkey.sock")
+REDIS_TIMEOUT_SECONDS = env.integer("QW_REDIS_TIMEOUT_MS", 1_000, least=1) / 1000
+REDIS_URL = REDIS.for_client(0)
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS.for_client(2),
+        "OPTIONS": {
+            "CONNECTION_POOL_KWARGS": {
+                # redis-py retries ten times by default: seconds to learn that nobody listens.
+                "retry": Retry(NoBackoff(), 0),
+                "socket_timeout": REDIS_TIMEOUT_SECONDS,
+                "socket_connect_timeout": REDIS_TIMEOUT_SECONDS,
+            },
+        },
+        "KEY_PREFIX": "qw",
+    },
+}
+
+# -- Celery: a message is a doorbell and holds no authority (docs: PROTOCOL 3) --
+
+CELERY_BROKER_URL = REDIS.for_celery(1)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 60,
+    "unacked_restore_interval": 5,
+    "unacked_restore_throttle": 1,
+    "socket_timeout": 10,
+    "socket_connect_timeout": 5,
+}
+CELERY_RESULT_BACKEND = REDIS.for_celery(1)
+CELERY_RESULT_EXPIRES = 300
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_TASK_SOFT_TIME_LIMIT = 30
+CELERY_TASK_TIME_LIMIT = 40
+CELERY_TASK_DEFAULT_QUEUE = "control"
+CELERY_TASK_QUEUES = [Queue("control"), Queue("compute")]
+CELERY_TASK_CREATE_MISSING_QUEUES = False
+CELERY_TASK_SERIALIZER = "json"
+CELERY_RESULT_SERIALIZER = "json"
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_CANCEL_LONG_RUNNING_TASKS_ON_CONNECTION_LOSS = False
+CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 5.0
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_ENABLE_UTC = True
+CELERY_TIMEZONE = "UTC"
+
+# -- HTTP API -----------------------------------------------------------------
+
+REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "QMTL Worlds",
+    "DESCRIPTION": "Decides which trading strategies may trade.",
+    "VERSION": "1",
+    "OAS_VERSION": "3.1.1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "REDOC_DIST": "SIDECAR",
+}
+
+# -- Static files: served by the process itself, from the packages and static/ --
+
+STATIC_URL = "static/"
+STATIC_ROOT = DATA_DIR / "static"
+STATICFILES_DIRS = [folder for folder in (BASE_DIR / "static",) if folder.is_dir()]
+WHITENOISE_USE_FINDERS = True
+
+# -- Logs ---------------------------------------------------------------------
+
+LOGGING_CONFIG = "logging.config.dictConfig"
+LOGGING = logs.configure(
+    form=env.choice("QW_LOG_FORMAT", "console" if DEBUG else "json", among=("json", "console")),
+    level=env.choice("QW_LOG_LEVEL", "INFO", among=("DEBUG", "INFO", "WARNING", "ERROR")),
+)
