@@ -13,53 +13,39 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import ClassVar
+
+from qmtl_worlds.contracts.faults import Fault as Fault
 
 
 class WorldsError(Exception):
     """Something QMTL Worlds refuses or cannot do; ``str()`` says what to do about it."""
 
     code: ClassVar[str] = "error"
-    title: ClassVar[str] = "Error"
 
     def __init__(self, detail: str, **facts: object) -> None:
-        """Keep the sentence for people and the facts for programs."""
         super().__init__(detail)
         self.detail = detail
         self.facts = facts
 
-
-@dataclass(frozen=True, slots=True, order=True)
-class Fault:
-    """One thing wrong with a text: where (path, 1-based line and column) and what (stable code, sentence)."""
-
-    line: int
-    column: int
-    path: str
-    code: str
-    message: str
-
-    def __str__(self) -> str:
-        """Return ``line:column: path: message [code]``."""
-        return f"{self.line}:{self.column}: {self.path or '(document)'}: {self.message} [{self.code}]"
+    @property
+    def title(self) -> str:
+        """Return the code in words."""
+        return self.code.replace("-", " ").capitalize()
 
 
 class NotFoundError(WorldsError):
     """What was named does not exist, or is not this caller's to see."""
 
     code = "not-found"
-    title = "Not found"
 
 
 class WorldNotFoundError(NotFoundError):
     """No such world."""
 
     code = "world-not-found"
-    title = "World not found"
 
     def __init__(self, world_id: str) -> None:
-        """Name the world that was asked for."""
         super().__init__(f"There is no world {world_id!r}.", world_id=world_id)
 
 
@@ -67,10 +53,8 @@ class PolicyNotFoundError(NotFoundError):
     """No such policy version, or no policy in force."""
 
     code = "policy-not-found"
-    title = "Policy not found"
 
     def __init__(self, world_id: str, version: int | None = None) -> None:
-        """Name the world, and the version where one was asked for."""
         what = "no policy in force" if version is None else f"no policy version {version}"
         super().__init__(f"World {world_id!r} has {what}.", world_id=world_id, version=version)
 
@@ -79,10 +63,8 @@ class StrategyNotFoundError(NotFoundError):
     """No such instance is bound to the world."""
 
     code = "strategy-not-found"
-    title = "Strategy not found"
 
     def __init__(self, world_id: str, strategy_id: str, side: str | None = None) -> None:
-        """Name what was asked for."""
         name = strategy_id if side is None else f"{strategy_id} ({side})"
         super().__init__(
             f"Strategy {name} is not bound to world {world_id!r}.",
@@ -96,10 +78,8 @@ class RunNotFoundError(NotFoundError):
     """No such evaluation or apply run."""
 
     code = "run-not-found"
-    title = "Run not found"
 
     def __init__(self, world_id: str, run_id: str) -> None:
-        """Name the run that was asked for."""
         super().__init__(f"World {world_id!r} has no run {run_id!r}.", world_id=world_id, run_id=run_id)
 
 
@@ -107,10 +87,8 @@ class GenerationNotFoundError(NotFoundError):
     """No such generation of the active set."""
 
     code = "generation-not-found"
-    title = "Generation not found"
 
     def __init__(self, world_id: str, generation: int) -> None:
-        """Name the generation that was asked for."""
         super().__init__(
             f"World {world_id!r} has no generation {generation}.", world_id=world_id, generation=generation
         )
@@ -120,17 +98,14 @@ class InvalidError(WorldsError):
     """The input can never work."""
 
     code = "invalid"
-    title = "Invalid input"
 
 
 class InputInvalidError(InvalidError):
     """One field of a request is wrong."""
 
     code = "input-invalid"
-    title = "Invalid input"
 
     def __init__(self, *, field: str, reason: str, **facts: object) -> None:
-        """Name the field (a path such as ``rows[3].ts``) and what it must be."""
         super().__init__(f"{field}: {reason}.", field=field, reason=reason, **facts)
 
 
@@ -138,25 +113,19 @@ class PolicyInvalidError(InvalidError):
     """A policy text has faults; all of them are listed."""
 
     code = "policy-invalid"
-    title = "Invalid policy"
 
     def __init__(self, faults: Iterable[Fault]) -> None:
-        """Keep all faults, in the order of the text."""
         self.faults = tuple(sorted(faults))
-        count = len(self.faults)
-        super().__init__(
-            f"The policy has {count} fault{'' if count == 1 else 's'}; the version in force stays. First: {self.faults[0]}",
-        )
+        counted = "1 fault" if len(self.faults) == 1 else f"{len(self.faults)} faults"
+        super().__init__(f"The policy has {counted}; the version in force stays. First: {self.faults[0]}")
 
 
 class ExpressionInvalidError(InvalidError):
     """An expression cannot be understood; ``column`` is 1-based within it."""
 
     code = "expression-invalid"
-    title = "Invalid expression"
 
     def __init__(self, message: str, *, column: int, kind: str) -> None:
-        """Say where and why; ``kind`` is the fault's stable code."""
         super().__init__(message, column=column, kind=kind)
         self.column = column
         self.kind = kind
@@ -166,10 +135,8 @@ class SeriesInvalidError(InvalidError):
     """A row of a return series is refused; ``row`` is its 0-based number in the request."""
 
     code = "series-invalid"
-    title = "Invalid series"
 
     def __init__(self, *, row: int, reason: str, kind: str) -> None:
-        """Name the row and what is wrong with it; ``kind`` is the fault's stable code."""
         super().__init__(f"Row {row}: {reason}.", row=row, reason=reason, kind=kind)
 
 
@@ -177,10 +144,8 @@ class BodyTooLargeError(InvalidError):
     """A request body is over its limit."""
 
     code = "body-too-large"
-    title = "Body too large"
 
     def __init__(self, *, limit: int) -> None:
-        """Say the limit in bytes."""
         super().__init__(f"The body is larger than {limit} bytes.", limit=limit)
 
 
@@ -188,17 +153,14 @@ class ConflictError(WorldsError):
     """The present state does not allow it."""
 
     code = "conflict"
-    title = "Conflict"
 
 
 class AlreadyExistsError(ConflictError):
     """The id is taken."""
 
     code = "already-exists"
-    title = "Already exists"
 
     def __init__(self, kind: str, name: str) -> None:
-        """Name what exists already."""
         super().__init__(f"{kind} {name!r} exists already.", kind=kind, name=name)
 
 
@@ -206,10 +168,8 @@ class WorldBusyError(ConflictError):
     """Another run holds the world."""
 
     code = "world-busy"
-    title = "World busy"
 
     def __init__(self, world_id: str, *, holder_run_id: str) -> None:
-        """Name the run that holds it."""
         super().__init__(
             f"Run {holder_run_id!r} holds world {world_id!r}; wait for it or abort it.",
             world_id=world_id,
@@ -221,10 +181,8 @@ class RunIdReusedError(ConflictError):
     """The run id was used before with another request."""
 
     code = "run-id-reused"
-    title = "Run id reused"
 
     def __init__(self, run_id: str, *, request_digest: str) -> None:
-        """Name the run and the digest of the request it belongs to."""
         super().__init__(
             f"Run id {run_id!r} belongs to another request; use a new one.",
             run_id=run_id,
@@ -237,10 +195,8 @@ class RunStateError(ConflictError):
     """The run is past the point at which this is possible."""
 
     code = "run-state"
-    title = "Not possible in this state"
 
     def __init__(self, run_id: str, *, state: str, wanted: str) -> None:
-        """Say what was wanted and where the run is."""
         super().__init__(
             f"Run {run_id!r} is {state}: it cannot be {wanted}.", run_id=run_id, state=state, wanted=wanted
         )
@@ -250,21 +206,14 @@ class PlanStaleError(ConflictError):
     """The plan was made from a state that is gone."""
 
     code = "plan-stale"
-    title = "Plan stale"
-
-    def __init__(self, detail: str, **facts: object) -> None:
-        """Say what moved."""
-        super().__init__(detail, **facts)
 
 
 class SeriesConflictError(ConflictError):
     """A row contradicts a stored one."""
 
     code = "series-conflict"
-    title = "Series conflict"
 
     def __init__(self, *, row: int, ts: str) -> None:
-        """Name the first row that differs."""
         super().__init__(
             f"Row {row} ({ts}) differs from what is stored; send revise=true to correct it.", row=row, ts=ts
         )
@@ -274,10 +223,8 @@ class WorldArchivedError(ConflictError):
     """The world is archived or suspended."""
 
     code = "world-archived"
-    title = "World archived"
 
     def __init__(self, world_id: str, *, state: str) -> None:
-        """Name the world and its state."""
         super().__init__(f"World {world_id!r} is {state}.", world_id=world_id, state=state)
 
 
@@ -285,10 +232,8 @@ class WorldActiveError(ConflictError):
     """The world still has active instances or open runs."""
 
     code = "world-active"
-    title = "World active"
 
     def __init__(self, world_id: str, *, active_count: int) -> None:
-        """Say how many instances are active."""
         super().__init__(
             f"World {world_id!r} still has {active_count} active instances; withdraw them first.",
             world_id=world_id,
@@ -300,10 +245,8 @@ class EtagMismatchError(ConflictError):
     """The caller saw an older state than the present one."""
 
     code = "etag-mismatch"
-    title = "Precondition failed"
 
     def __init__(self, *, expected: str, current: str) -> None:
-        """Give both tags."""
         super().__init__(
             f"You saw {expected}, now it is {current}; read again.", expected_etag=expected, current_etag=current
         )
@@ -313,21 +256,23 @@ class NotAllowedError(WorldsError):
     """This person or token may not do that."""
 
     code = "not-allowed"
-    title = "Not allowed"
 
-    def __init__(self, detail: str, **facts: object) -> None:
-        """Say what right is missing."""
-        super().__init__(detail, **facts)
+
+class PermissionDeniedError(NotAllowedError):
+    """The actor lacks a permission."""
+
+    code = "permission-denied"
+
+    def __init__(self, actor: str, *, permission: str) -> None:
+        super().__init__(f"{actor} does not have the permission {permission}.", actor=actor, permission=permission)
 
 
 class SelfApprovalError(NotAllowedError):
     """Requesters and authors cannot approve their own change."""
 
     code = "self-approval"
-    title = "Self approval"
 
     def __init__(self, actor: str) -> None:
-        """Name the person."""
         super().__init__(f"{actor} asked for or wrote this change; a different person must approve.", actor=actor)
 
 
@@ -335,10 +280,8 @@ class ApprovalNeedsSessionError(NotAllowedError):
     """Approving needs a person's session with recent re-authentication, never a token."""
 
     code = "approval-needs-session"
-    title = "Approval needs a session"
 
     def __init__(self) -> None:
-        """Say where to approve."""
         super().__init__("Approve in the web admin, signed in as a person who has entered the password recently.")
 
 
@@ -346,15 +289,12 @@ class UnavailableError(WorldsError):
     """Something we need is away."""
 
     code = "unavailable"
-    title = "Unavailable"
 
 
 class StoreUnavailableError(UnavailableError):
     """The database or Redis does not answer."""
 
     code = "store-unavailable"
-    title = "Store unavailable"
 
     def __init__(self, store: str) -> None:
-        """Name the store."""
         super().__init__(f"{store} does not answer; gates stay closed.", store=store)

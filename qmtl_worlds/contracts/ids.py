@@ -77,9 +77,10 @@ def check_side(text: str) -> Side:
     Raises:
         InputInvalidError: it is neither ``long`` nor ``short``.
     """
-    if text not in Side:
-        raise InputInvalidError(field="side", reason="must be long or short")
-    return Side(text)
+    try:
+        return Side(text)
+    except ValueError as error:
+        raise InputInvalidError(field="side", reason="must be long or short") from error
 
 
 def scheduled_run_id(world_id: str, slot: datetime) -> str:

@@ -18,9 +18,9 @@ class MetricSpec:
 
     name: str
     unit: str
+    meaning: str
     windowed: bool
     needs_min_obs: bool
-    meaning: str
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -47,31 +47,40 @@ class MetricRef:
         return self.base.startswith(REPORTED_PREFIX)
 
 
+_RATIOS: Final = (  # windowed; need metrics.min_obs observations
+    ("sharpe", "ratio", "mean excess return over its standard deviation, annualized"),
+    ("sharpe_lcb", "ratio", "lower 95 % confidence bound of the Sharpe ratio"),
+    ("sortino", "ratio", "mean return over downside deviation, annualized"),
+    ("volatility", "fraction per year", "standard deviation of returns, annualized"),
+    ("calmar", "ratio", "compound annual growth over the largest drawdown"),
+    ("var_95", "positive loss", "historical value at risk, 95 %"),
+    ("var_99", "positive loss", "historical value at risk, 99 %"),
+    ("cvar_95", "positive loss", "mean of the worst 5 % of periods"),
+    ("cvar_99", "positive loss", "mean of the worst 1 % of periods"),
+    ("skew", "none", "population skewness of returns"),
+    ("kurt", "none", "population kurtosis of returns, 3 for a normal"),
+    ("psr", "probability", "probability that the true Sharpe ratio is above zero"),
+    ("dsr", "probability", "the same, deflated for the number of instances tried"),
+)
+_MEASURES: Final = (  # windowed; one observation is enough
+    ("max_dd", "positive fraction", "largest fall of compounded wealth from its peak"),
+    ("cagr", "fraction per year", "compound annual growth rate"),
+    ("ulcer", "positive fraction", "root mean square drawdown"),
+    ("winrate", "fraction", "share of non-zero periods with a gain"),
+    ("turnover", "per year", "one-way turnover, annualized"),
+    ("trades", "count", "closed round trips"),
+)
+_FACTS: Final = (  # no window
+    ("leverage", "multiple", "largest gross notional over capital of the last 20 sessions"),
+    ("sample_days", "sessions", "sessions with a return since the first one"),
+    ("age_days", "sessions", "sessions since the first return"),
+    ("data_lag_seconds", "seconds", "time since the close of the last bar"),
+    ("last_trade_age_seconds", "seconds", "time since the last closed round trip"),
+)
 _SPECS: Final = (
-    MetricSpec("sharpe", "ratio", True, True, "mean excess return over its standard deviation, annualized"),
-    MetricSpec("sharpe_lcb", "ratio", True, True, "lower 95 % confidence bound of the Sharpe ratio"),
-    MetricSpec("sortino", "ratio", True, True, "mean return over downside deviation, annualized"),
-    MetricSpec("volatility", "fraction per year", True, True, "standard deviation of returns, annualized"),
-    MetricSpec("max_dd", "positive fraction", True, False, "largest fall of compounded wealth from its peak"),
-    MetricSpec("cagr", "fraction per year", True, False, "compound annual growth rate"),
-    MetricSpec("calmar", "ratio", True, True, "compound annual growth over the largest drawdown"),
-    MetricSpec("ulcer", "positive fraction", True, False, "root mean square drawdown"),
-    MetricSpec("winrate", "fraction", True, False, "share of non-zero periods with a gain"),
-    MetricSpec("var_95", "positive loss", True, True, "historical value at risk, 95 %"),
-    MetricSpec("var_99", "positive loss", True, True, "historical value at risk, 99 %"),
-    MetricSpec("cvar_95", "positive loss", True, True, "mean of the worst 5 % of periods"),
-    MetricSpec("cvar_99", "positive loss", True, True, "mean of the worst 1 % of periods"),
-    MetricSpec("skew", "none", True, True, "population skewness of returns"),
-    MetricSpec("kurt", "none", True, True, "population kurtosis of returns, 3 for a normal"),
-    MetricSpec("psr", "probability", True, True, "probability that the true Sharpe ratio is above zero"),
-    MetricSpec("dsr", "probability", True, True, "the same, deflated for the number of instances tried"),
-    MetricSpec("turnover", "per year", True, False, "one-way turnover, annualized"),
-    MetricSpec("trades", "count", True, False, "closed round trips"),
-    MetricSpec("leverage", "multiple", False, False, "largest gross notional over capital of the last 20 sessions"),
-    MetricSpec("sample_days", "sessions", False, False, "sessions with a return since the first one"),
-    MetricSpec("age_days", "sessions", False, False, "sessions since the first return"),
-    MetricSpec("data_lag_seconds", "seconds", False, False, "time since the close of the last bar"),
-    MetricSpec("last_trade_age_seconds", "seconds", False, False, "time since the last closed round trip"),
+    *(MetricSpec(name, unit, meaning, windowed=True, needs_min_obs=True) for name, unit, meaning in _RATIOS),
+    *(MetricSpec(name, unit, meaning, windowed=True, needs_min_obs=False) for name, unit, meaning in _MEASURES),
+    *(MetricSpec(name, unit, meaning, windowed=False, needs_min_obs=False) for name, unit, meaning in _FACTS),
 )
 METRICS: Final = {spec.name: spec for spec in _SPECS}
 
