@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import ClassVar
 
-from qmtl_worlds.contracts.faults import Fault as Fault
+from qmtl_worlds.contracts.faults import Fault
 
 
 class WorldsError(Exception):
