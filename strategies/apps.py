@@ -1,4 +1,4 @@
-"""Django application ``strategies``."""
+"""Django application ``strategies``: the register of instances and the storage of their return series."""
 
 from __future__ import annotations
 
