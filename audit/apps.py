@@ -3,9 +3,28 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.db import connections
+from django.db.models.signals import post_migrate
+
+from audit import triggers
 
 
 class AuditConfig(AppConfig):
-    """Registers the application."""
+    """Protects the audit's tables, and installs what the other apps have registered."""
 
     name = "audit"
+
+    def ready(self) -> None:
+        """Register the rules and install them after every migrate."""
+        triggers.protect(
+            triggers.AppendOnly("audit_auditevent"),
+            triggers.Immutable("audit_audithead", when="NEW.seq <> OLD.seq + 1 OR NEW.chain <> OLD.chain"),
+            triggers.Immutable("audit_auditrun", when="OLD.state <> 'running'"),
+            triggers.AppendOnly("audit_auditchunk"),
+            triggers.AppendOnly("audit_audithighlight"),
+        )
+        post_migrate.connect(_install_triggers, sender=self, dispatch_uid="audit.triggers")
+
+
+def _install_triggers(*, using: str, **_ignored: object) -> None:
+    triggers.install(connections[using])

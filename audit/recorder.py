@@ -1,0 +1,97 @@
+"""The only writer of audit events."""
+
+from __future__ import annotations
+
+from datetime import UTC
+from typing import Final, TypedDict, Unpack
+
+from django.db import transaction
+
+from audit.chain import GENESIS, row_hash
+from audit.events import check_kind
+from audit.models import ACTOR_LENGTH, CHAIN_LENGTH, ID_LENGTH, KEY_LENGTH, AuditEvent, AuditHead
+from audit.redaction import redact, redact_text
+from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.digests import canonical_json
+from qmtl_worlds.contracts.errors import InputInvalidError
+
+_LIMITS: Final = {
+    "chain": CHAIN_LENGTH,
+    "actor": ACTOR_LENGTH,
+    "subject": KEY_LENGTH,
+    "run_id": ID_LENGTH,
+    "request_id": ID_LENGTH,
+}
+
+
+class EventFacts(TypedDict, total=False):
+    """What an event may say beyond chain, kind and act.
+
+    ``before`` and ``after`` are JSON values; ``subject`` names what changed, such as ``strategy_id|side``.
+    """
+
+    subject: str
+    before: object
+    after: object
+    run_id: str
+    policy_version: int | None
+
+
+def record(*, chain: str, kind: str, act: Act, **facts: Unpack[EventFacts]) -> AuditEvent:
+    """Append one event to ``chain``, in the caller's transaction: it is there if and only if the change is.
+
+    ``chain`` is a world id, ``audit.chain.kill_chain(world_id)`` or ``SYSTEM_CHAIN``. Writers of one chain wait for
+    each other until commit, so record late in a transaction, and a world's chain before ``SYSTEM_CHAIN``. Credentials
+    are masked. The event's time is ``act.now``.
+
+    Raises:
+        TransactionManagementError: there is no open transaction.
+        ValueError: the kind is not registered, ``act.now`` is naive, or a value is no JSON, NaN or infinite.
+        InputInvalidError: a text holds what the database cannot.
+    """
+    event = _event(chain, check_kind(kind), act, facts)
+    head = _locked_head(chain)
+    event.seq, event.prev_hash = head.seq + 1, head.hash
+    event.hash = row_hash(event.chain_row())
+    event.save(force_insert=True)
+    moved = AuditHead.objects.filter(chain=chain, seq=head.seq).update(seq=event.seq, hash=event.hash)
+    if not moved:
+        raise transaction.TransactionManagementError(f"Another writer moved chain {chain!r}; nothing was written.")
+    return event
+
+
+def _event(chain: str, kind: str, act: Act, facts: EventFacts) -> AuditEvent:
+    if act.now.tzinfo is None:
+        raise ValueError("Act.now must be an aware time.")
+    return AuditEvent(
+        chain=_storable("chain", chain),
+        kind=kind,
+        actor=_storable("actor", redact_text(act.actor)),
+        reason=_storable("reason", redact_text(act.reason)),
+        subject=_storable("subject", redact_text(facts.get("subject", ""))),
+        before_json=canonical_json(redact(facts.get("before"))).decode(),
+        after_json=canonical_json(redact(facts.get("after"))).decode(),
+        run_id=_storable("run_id", facts.get("run_id", "")),
+        policy_version=facts.get("policy_version"),
+        request_id=_storable("request_id", act.request_id),
+        at=act.now.astimezone(UTC),
+    )
+
+
+def _locked_head(chain: str) -> AuditHead:
+    """Lock the end of the chain until the caller's transaction ends; the first writer of a chain makes it."""
+    connection = transaction.get_connection()
+    if not connection.in_atomic_block:
+        raise transaction.TransactionManagementError("An audit event is recorded in the transaction of its change.")
+    locked = AuditHead.objects.select_for_update(no_key=True).filter(chain=chain)
+    if head := locked.first():
+        return head
+    AuditHead.objects.bulk_create([AuditHead(chain=chain, seq=0, hash=GENESIS)], ignore_conflicts=True)
+    return locked.get()
+
+
+def _storable(field: str, text: str) -> str:
+    """Return ``text`` if PostgreSQL can hold it too; SQLite would take anything."""
+    if "\x00" in text or len(text) > _LIMITS.get(field, len(text)):
+        raise InputInvalidError(field=field, reason="is too long or holds a NUL character")
+    return text

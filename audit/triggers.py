@@ -1,0 +1,80 @@
+"""Rules that the database itself enforces: rows that may never change, whoever asks.
+
+An app registers its rules in ``AppConfig.ready``; they are installed after every ``migrate`` (a plain AddField on
+SQLite rebuilds the table and drops its triggers) and looked for by a system check. The name of a trigger carries the
+digest of its definition, so that an outdated one is replaced.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+from audit.trigger_sql import Trigger, create, drop, installed, operations
+
+
+@dataclass(frozen=True, slots=True)
+class AppendOnly:
+    """Rows of ``table`` are inserted, and that is all."""
+
+    table: str
+
+
+@dataclass(frozen=True, slots=True)
+class Immutable:
+    """Rows of ``table`` are never deleted, and an UPDATE is refused where ``when`` holds.
+
+    ``when`` is SQL over OLD and NEW that both databases understand, such as ``OLD.state <> 'running'``; empty means
+    always. With ``columns``, only changes of the values in those columns are refused.
+    """
+
+    table: str
+    when: str = ""
+    columns: tuple[str, ...] = ()
+
+
+Rule = AppendOnly | Immutable
+
+_rules: dict[str, Rule] = {}
+
+
+def protect(*rules: Rule) -> None:
+    """Register rules; a later rule for the same table replaces the earlier one."""
+    _rules.update({rule.table: rule for rule in rules})
+
+
+def install(connection: BaseDatabaseWrapper) -> tuple[str, ...]:
+    """Bring the triggers of all protected tables that exist up to date; return ``table: operation`` of each new one."""
+    wanted = {trigger.name: trigger for trigger in _wanted(connection)}
+    present = installed(connection)
+    for name in sorted(present.keys() - wanted.keys()):
+        drop(connection, name, present[name])
+    new = [trigger for name, trigger in wanted.items() if name not in present]
+    create(connection, new)
+    return tuple(str(trigger) for trigger in new)
+
+
+def missing(connection: BaseDatabaseWrapper) -> tuple[str, ...]:
+    """Return ``table: operation`` for every trigger that should be there and is not, or is switched off."""
+    present = installed(connection)
+    return tuple(str(trigger) for trigger in _wanted(connection) if trigger.name not in present)
+
+
+def lift(connection: BaseDatabaseWrapper) -> None:
+    """Drop all triggers of ours; the next ``migrate`` or ``flush`` installs them again.
+
+    For migrations that have to rewrite a protected table, and for tests that empty their database.
+    """
+    for name, table in installed(connection).items():
+        drop(connection, name, table)
+
+
+def _wanted(connection: BaseDatabaseWrapper) -> Iterator[Trigger]:
+    tables = set(connection.introspection.table_names())
+    for rule in _rules.values():
+        if rule.table not in tables:
+            continue
+        when, columns = (rule.when, rule.columns) if isinstance(rule, Immutable) else ("", ())
+        yield from operations(connection, rule.table, when=when, columns=columns)
