@@ -1,0 +1,76 @@
+"""Pytest plugin: gives the run a data folder of its own and, where wanted, a PostgreSQL, before settings are read.
+
+``QW_TEST_DATABASE`` is ``sqlite`` (the default) or ``postgres``. ``QW_TEST_POSTGRES_URL`` and ``QW_TEST_REDIS_URL``
+name servers to use instead of our own; what ``DATABASE_URL`` and ``REDIS_URL`` name is never touched by a test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Generator
+from pathlib import Path
+
+import pytest
+
+from qmtl_worlds import env
+from qmtl_worlds.embedded import postgres
+
+DATABASE = env.choice("QW_TEST_DATABASE", "sqlite", among=("sqlite", "postgres"))
+_DATABASE_FIXTURES = frozenset({"db", "transactional_db", "django_db_reset_sequences", "live_server"})
+_PLAIN = {
+    "QW_SECRET_KEY": "for-tests-only-and-long-enough-to-please-the-system-check",
+    "QW_HTTPS": "0",
+    "QW_LOG_FORMAT": "json",
+    "QW_LOG_LEVEL": "WARNING",
+    # A test may think longer than an operator's transaction may idle.
+    "QW_IDLE_IN_TRANSACTION_TIMEOUT_MS": "60000",
+}
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Generator[None]:
+    """Set the environment that settings are about to read."""
+    folder = Path(tempfile.mkdtemp(prefix="qmtl-worlds-tests-"))
+    early_config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    for name in [name for name in os.environ if name.startswith("QW_") and not name.startswith("QW_TEST_")]:
+        del os.environ[name]
+    os.environ |= _PLAIN | {"QW_DATA_DIR": str(folder), "QW_NO_BOOTSTRAP": "1"}
+    os.environ.pop("DATABASE_URL", None)
+    os.environ.pop("REDIS_URL", None)
+    if redis_url := os.environ.get("QW_TEST_REDIS_URL"):
+        os.environ["REDIS_URL"] = redis_url
+    if DATABASE == "postgres":
+        os.environ["DATABASE_URL"] = os.environ.get("QW_TEST_POSTGRES_URL") or _own_postgres(early_config)
+    return (yield)
+
+
+def pytest_report_header() -> str:
+    """Say which database the run uses."""
+    return f"database: {DATABASE}"
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep what the database can tell: on PostgreSQL its users only, on SQLite all but PostgreSQL's own tests."""
+    kept = [item for item in items if (_uses_database(item) if DATABASE == "postgres" else not _needs_postgres(item))]
+    if len(kept) < len(items):
+        chosen = set(kept)
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = kept
+
+
+def _own_postgres(config: pytest.Config) -> str:
+    server = postgres.start()
+    config.add_cleanup(server.stop)
+    return server.url
+
+
+def _needs_postgres(item: pytest.Item) -> bool:
+    return item.get_closest_marker("postgres") is not None
+
+
+def _uses_database(item: pytest.Item) -> bool:
+    fixtures = set(getattr(item, "fixturenames", ()))
+    return item.get_closest_marker("django_db") is not None or not fixtures.isdisjoint(_DATABASE_FIXTURES)
