@@ -1,0 +1,82 @@
+"""Freeze and pause: what an operator may do at once, and take back."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from qmtl_worlds.lifecycle.holds import HoldKind
+
+from audit.recorder import record
+from qmtl_worlds.contracts.activation import GateLevel
+from qmtl_worlds.contracts.acts import Act
+from worlds.models import GateHold, World
+from worlds.services.changes import announce, locked_world
+
+
+@transaction.atomic
+def freeze(*, world_id: str, act: Act) -> World:
+    """Let only orders that reduce risk through; the active set is kept. Twice is once."""
+    act.require("gate.close", world_id)
+    world = locked_world(world_id)
+    hold, made = place_hold(world=world, kind=HoldKind.FREEZE, owner="operator", level=GateLevel.REDUCE_ONLY, act=act)
+    if made:
+        announce(world, kind="activation_updated", payload={"hold": hold.kind}, now=act.now)
+        record(chain=world.id, kind="gate.frozen", act=act, subject=world.id)
+    return world
+
+
+@transaction.atomic
+def unfreeze(*, world_id: str, act: Act) -> World:
+    """Lift the operators' freeze, and nothing else: other holds stay."""
+    act.require("gate.reopen", world_id)
+    world = locked_world(world_id)
+    if lift_hold(world=world, kind=HoldKind.FREEZE, owner="operator"):
+        announce(world, kind="activation_updated", payload={"hold_lifted": HoldKind.FREEZE}, now=act.now)
+        record(chain=world.id, kind="gate.unfrozen", act=act, subject=world.id)
+    return world
+
+
+@transaction.atomic
+def pause(*, world_id: str, act: Act) -> World:
+    """Start no increase by itself any more; what is active goes on trading."""
+    act.require("gate.close", world_id)
+    return _set_paused(world_id, act, paused=True)
+
+
+@transaction.atomic
+def resume(*, world_id: str, act: Act) -> World:
+    """Let the schedule request increases again."""
+    act.require("gate.reopen", world_id)
+    return _set_paused(world_id, act, paused=False)
+
+
+def place_hold(
+    *, world: World, kind: HoldKind, owner: str, level: GateLevel, act: Act, scope: str = ""
+) -> tuple[GateHold, bool]:
+    """Add a hold to the set; the same kind, owner and scope again changes nothing.
+
+    Returns:
+        The hold, and whether it is new.
+    """
+    return GateHold.objects.get_or_create(
+        world=world,
+        scope=scope,
+        kind=kind.value,
+        owner=owner,
+        defaults={"level": level.value, "reason": act.reason, "placed_by": act.actor, "placed_at": act.now},
+    )
+
+
+def lift_hold(*, world: World, kind: HoldKind, owner: str, scope: str = "") -> bool:
+    """Take exactly this hold away; tell whether it was there."""
+    deleted, _ = GateHold.objects.filter(world=world, scope=scope, kind=kind.value, owner=owner).delete()
+    return deleted > 0
+
+
+def _set_paused(world_id: str, act: Act, *, paused: bool) -> World:
+    world = locked_world(world_id)
+    if world.paused != paused:
+        world.paused = paused
+        world.save(update_fields=["paused"])
+        announce(world, kind="world_updated", payload={"paused": paused}, now=act.now)
+        record(chain=world.id, kind="gate.paused" if paused else "gate.unpaused", act=act, subject=world.id)
+    return world

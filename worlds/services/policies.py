@@ -1,0 +1,189 @@
+"""Policy versions: store a draft, ask for it, let a second person put it in force."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from qmtl_worlds.policy.compiler import CompiledPolicy, compile_policy
+from qmtl_worlds.policy.lint import lint
+
+from audit.recorder import record
+from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.errors import (
+    AlreadyExistsError,
+    InputInvalidError,
+    PolicyNotFoundError,
+    RunNotFoundError,
+    RunStateError,
+    SelfApprovalError,
+)
+from worlds.models import PolicyChange, PolicyVersion, World
+from worlds.services.changes import announce, locked_world
+from worlds.services.scheduling import reschedule
+
+
+@transaction.atomic
+def store_policy(*, world_id: str, text: str, act: Act) -> PolicyVersion:
+    """Store a version as a draft; the version in force stays. The same text again is a no-op.
+
+    Raises:
+        PolicyInvalidError: the text has faults; all of them are listed, and nothing is stored.
+        AlreadyExistsError: the version number is taken by another text.
+    """
+    act.require("policy.draft", world_id)
+    compiled = compile_policy(text, world_id=world_id)
+    world = locked_world(world_id)
+    number = compiled.document.version
+    stored = PolicyVersion.objects.filter(world=world, version=number).first()
+    if stored is not None:
+        if stored.checksum == compiled.checksum:
+            return stored
+        raise AlreadyExistsError("Policy version", str(number))
+    policy = PolicyVersion.objects.create(
+        world=world,
+        version=number,
+        text=text,
+        canonical=compiled.canonical.decode(),
+        checksum=compiled.checksum,
+        selection_checksum=compiled.selection_checksum,
+        lint=[
+            {"code": warning.code, "path": warning.path, "line": warning.line, "message": warning.message}
+            for warning in lint(compiled)
+        ],
+        author=act.actor,
+        author_person=act.person,
+        created_at=act.now,
+    )
+    record(
+        chain=world.id,
+        kind="policy.stored",
+        act=act,
+        subject=f"v{number}",
+        after={"checksum": policy.checksum},
+        policy_version=number,
+    )
+    _put_first_in_force(world, policy, act)
+    return policy
+
+
+@transaction.atomic
+def request_policy(*, world_id: str, version: int, act: Act) -> PolicyChange:
+    """Ask for a version to be put in force; an older open request is superseded.
+
+    Raises:
+        PolicyNotFoundError: no such version.
+    """
+    act.require("policy.request", world_id)
+    world = locked_world(world_id)
+    policy = _version(world, version)
+    PolicyChange.objects.filter(world=world, state=PolicyChange.State.REQUESTED).update(
+        state=PolicyChange.State.SUPERSEDED, decided_at=act.now
+    )
+    change = PolicyChange.objects.create(
+        world=world,
+        policy=policy,
+        requested_by=act.actor,
+        requester_person=act.person,
+        reason=act.reason,
+        requested_at=act.now,
+    )
+    record(chain=world.id, kind="policy.activation_requested", act=act, subject=f"v{version}", policy_version=version)
+    return change
+
+
+@transaction.atomic
+def approve_policy(*, change_id: int, act: Act) -> PolicyChange:
+    """Put the requested version in force, as a different person than its author and its requester.
+
+    Raises:
+        SelfApprovalError: the same person, or a machine.
+        RunStateError: the request was decided before.
+    """
+    change, world = _open_change(change_id)
+    act.require("policy.approve", world.id)
+    if not act.person or act.person in (change.requester_person, change.policy.author_person):
+        raise SelfApprovalError(act.actor)
+    _decide(change, PolicyChange.State.IN_FORCE, act)
+    put_in_force(world=world, policy=change.policy, act=act)
+    return change
+
+
+@transaction.atomic
+def reject_policy(*, change_id: int, act: Act) -> PolicyChange:
+    """Refuse the request; the version in force stays.
+
+    Raises:
+        RunStateError: the request was decided before.
+    """
+    change, world = _open_change(change_id)
+    act.require("policy.approve", world.id)
+    _decide(change, PolicyChange.State.REJECTED, act)
+    record(
+        chain=world.id,
+        kind="policy.activation_rejected",
+        act=act,
+        subject=f"v{change.policy.version}",
+        policy_version=change.policy.version,
+    )
+    return change
+
+
+def put_in_force(*, world: World, policy: PolicyVersion, act: Act) -> None:
+    """Make ``policy`` the one that decides; the caller holds the world's lock and has checked the right to."""
+    before = world.policy.version if world.policy else None
+    world.policy = policy
+    world.save(update_fields=["policy"])
+    reschedule(world=world, now=act.now)
+    announce(
+        world,
+        kind="policy_updated",
+        payload={"policy_version": policy.version, "checksum": policy.checksum},
+        now=act.now,
+    )
+    record(
+        chain=world.id,
+        kind="policy.activated",
+        act=act,
+        subject=f"v{policy.version}",
+        before={"version": before},
+        after={"version": policy.version, "checksum": policy.checksum},
+        policy_version=policy.version,
+    )
+
+
+def compiled_policy(policy: PolicyVersion) -> CompiledPolicy:
+    """Return the compiled form of a stored version; it compiled when it was stored."""
+    return compile_policy(policy.text, world_id=policy.world_id)
+
+
+def _put_first_in_force(world: World, policy: PolicyVersion, act: Act) -> None:
+    """QMTL's clients know no approval of policies: their worlds take the first version at once."""
+    if world.compat == "qmtl" and world.policy is None:
+        put_in_force(world=world, policy=policy, act=act)
+
+
+def _version(world: World, version: int) -> PolicyVersion:
+    if version < 1:
+        raise InputInvalidError(field="version", reason="must be a positive integer")
+    policy = PolicyVersion.objects.filter(world=world, version=version).first()
+    if policy is None:
+        raise PolicyNotFoundError(world.id, version)
+    return policy
+
+
+def _open_change(change_id: int) -> tuple[PolicyChange, World]:
+    change = PolicyChange.objects.select_related("policy").filter(id=change_id).first()
+    if change is None:
+        raise RunNotFoundError("", str(change_id))
+    world = locked_world(change.world_id)
+    change.refresh_from_db(fields=["state"])
+    if change.state != PolicyChange.State.REQUESTED:
+        raise RunStateError(str(change_id), state=change.state, wanted="decided")
+    return change, world
+
+
+def _decide(change: PolicyChange, state: PolicyChange.State, act: Act) -> None:
+    change.state = state
+    change.decided_by = act.actor
+    change.decider_person = act.person
+    change.decided_at = act.now
+    change.save(update_fields=["state", "decided_by", "decider_person", "decided_at"])
