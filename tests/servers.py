@@ -1,11 +1,13 @@
 """Pytest plugin: gives the run a data folder of its own and, where wanted, a PostgreSQL, before settings are read.
 
-``QW_TEST_DATABASE`` is ``sqlite`` (the default) or ``postgres``. ``QW_TEST_POSTGRES_URL`` and ``QW_TEST_REDIS_URL``
-name servers to use instead of our own; what ``DATABASE_URL`` and ``REDIS_URL`` name is never touched by a test.
+``QW_TEST_DATABASE`` is ``sqlite`` (the default), ``postgres`` or ``none``. ``QW_TEST_POSTGRES_URL``
+and ``QW_TEST_REDIS_URL`` name servers to use instead of our own; what ``DATABASE_URL`` and ``REDIS_URL`` name is never
+touched by a test.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import tempfile
@@ -17,7 +19,7 @@ import pytest
 from qmtl_worlds import env
 from qmtl_worlds.embedded import postgres
 
-DATABASE = env.choice("QW_TEST_DATABASE", "sqlite", among=("sqlite", "postgres"))
+DATABASE = env.choice("QW_TEST_DATABASE", "sqlite", among=("sqlite", "postgres", "none"))
 _DATABASE_FIXTURES = frozenset({"db", "transactional_db", "django_db_reset_sequences", "live_server"})
 _PLAIN = {
     "QW_SECRET_KEY": "for-tests-only-and-long-enough-to-please-the-system-check",
@@ -53,12 +55,19 @@ def pytest_report_header() -> str:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Keep what the database can tell: on PostgreSQL its users only, on SQLite all but PostgreSQL's own tests."""
-    kept = [item for item in items if (_uses_database(item) if DATABASE == "postgres" else not _needs_postgres(item))]
+    """Keep what the chosen database can tell; the others are counted as deselected."""
+    kept = [item for item in items if _belongs_to_run(item)]
     if len(kept) < len(items):
         chosen = set(kept)
         config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
         items[:] = kept
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Leave the counts for ``manage.py test``."""
+    if target := os.environ.get("QW_TEST_COUNTS"):
+        counts = {outcome: len(terminalreporter.stats.get(outcome, ())) for outcome in ("passed", "failed", "error")}
+        Path(target).write_text(json.dumps(counts), encoding="utf-8")
 
 
 def _own_postgres(config: pytest.Config) -> str:
@@ -67,10 +76,10 @@ def _own_postgres(config: pytest.Config) -> str:
     return server.url
 
 
-def _needs_postgres(item: pytest.Item) -> bool:
-    return item.get_closest_marker("postgres") is not None
-
-
-def _uses_database(item: pytest.Item) -> bool:
+def _belongs_to_run(item: pytest.Item) -> bool:
+    """On PostgreSQL users of the database only, on SQLite all but PostgreSQL's own, without one the rest."""
+    if DATABASE == "sqlite":
+        return item.get_closest_marker("postgres") is None
     fixtures = set(getattr(item, "fixturenames", ()))
-    return item.get_closest_marker("django_db") is not None or not fixtures.isdisjoint(_DATABASE_FIXTURES)
+    marked = any(item.get_closest_marker(name) for name in ("django_db", "postgres"))
+    return (marked or not fixtures.isdisjoint(_DATABASE_FIXTURES)) == (DATABASE == "postgres")
