@@ -11,7 +11,6 @@ from worlds.models.world import World
 
 if TYPE_CHECKING:
     from strategies.models import StrategyInstance
-
     from worlds.models.apply import ApplyRun
 
 

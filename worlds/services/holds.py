@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from django.db import transaction
-from qmtl_worlds.lifecycle.holds import HoldKind
 
 from audit.recorder import record
 from qmtl_worlds.contracts.activation import GateLevel
 from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.lifecycle.holds import HoldKind
 from worlds.models import GateHold, World
 from worlds.services.changes import announce, locked_world
 

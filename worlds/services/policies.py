@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.db import transaction
-from qmtl_worlds.policy.compiler import CompiledPolicy, compile_policy
 from qmtl_worlds.policy.lint import lint
 
 from audit.recorder import record
@@ -16,6 +15,7 @@ from qmtl_worlds.contracts.errors import (
     RunStateError,
     SelfApprovalError,
 )
+from qmtl_worlds.policy.compiler import CompiledPolicy, compile_policy
 from worlds.models import PolicyChange, PolicyVersion, World
 from worlds.services.changes import announce, locked_world
 from worlds.services.scheduling import reschedule

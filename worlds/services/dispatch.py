@@ -1,0 +1,89 @@
+"""Hand work to the workers by task name, and wait for the answer where a caller does.
+
+A message is a doorbell: it names a run and holds no authority. A lost one costs the second until the tick looks again.
+"""
+
+from __future__ import annotations
+
+import secrets
+from functools import lru_cache
+from typing import Final, cast
+
+import redis
+import structlog
+from django.conf import settings
+from django.db import transaction
+from kombu.exceptions import OperationalError
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from qmtl_worlds.celery import app
+from qmtl_worlds.contracts.errors import StoreUnavailableError
+
+EVALUATE: Final = "worlds.evaluate"
+PREVIEW: Final = "worlds.preview"
+ADVANCE: Final = "worlds.advance"
+REPLY_SECONDS: Final = 60
+_log = structlog.get_logger(__name__)
+
+
+def ring_after_commit(*, task: str, queue: str, **arguments: object) -> None:
+    """Send a doorbell once the transaction has committed; the rows are there, so a lost one is only late."""
+    transaction.on_commit(lambda: _ring(task, queue, arguments))
+
+
+def new_reply_key() -> str:
+    """Return a name under which one answer can be waited for."""
+    return f"reply:{secrets.token_hex(16)}"
+
+
+def send(*, task: str, queue: str, **arguments: object) -> None:
+    """Send a task whose answer somebody waits for.
+
+    Raises:
+        StoreUnavailableError: the broker does not take it.
+    """
+    try:
+        app.send_task(task, kwargs=arguments, queue=queue, retry=False)
+    except OperationalError as error:
+        raise StoreUnavailableError("Redis") from error
+
+
+def await_reply(*, key: str, seconds: float) -> bytes | None:
+    """Return the answer left under ``key``, or None when ``seconds`` pass without one.
+
+    Raises:
+        StoreUnavailableError: Redis does not answer.
+    """
+    try:
+        answer = cast("tuple[bytes, bytes] | None", _client().blpop([key], timeout=max(0.01, seconds)))
+    except redis.TimeoutError:
+        return None
+    except redis.RedisError as error:
+        raise StoreUnavailableError("Redis") from error
+    return answer[1] if answer else None
+
+
+def reply(*, key: str, body: bytes) -> None:
+    """Leave an answer for whoever waits; nobody may, and it dies after a minute."""
+    with _client().pipeline(transaction=True) as pipe:
+        pipe.rpush(key, body)
+        pipe.expire(key, REPLY_SECONDS)
+        pipe.execute()
+
+
+def _ring(task: str, queue: str, arguments: dict[str, object]) -> None:
+    try:
+        app.send_task(task, kwargs=arguments, queue=queue, retry=False)
+    except OperationalError:
+        _log.warning("doorbell_lost", task=task, **arguments)
+
+
+@lru_cache(maxsize=1)
+def _client() -> redis.Redis:
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        retry=Retry(NoBackoff(), 0),
+        socket_timeout=settings.REDIS_TIMEOUT_SECONDS + 10,
+        socket_connect_timeout=settings.REDIS_TIMEOUT_SECONDS,
+    )
