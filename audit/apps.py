@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.core.checks import Tags, register
 from django.db import connections
 from django.db.models.signals import post_migrate
 
-from audit import triggers
+from audit import checks, triggers
 
 
 class AuditConfig(AppConfig):
@@ -23,6 +24,7 @@ class AuditConfig(AppConfig):
             triggers.AppendOnly("audit_auditchunk"),
             triggers.AppendOnly("audit_audithighlight"),
         )
+        register(checks.check_triggers, Tags.database)
         post_migrate.connect(_install_triggers, sender=self, dispatch_uid="audit.triggers")
 
 

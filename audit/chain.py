@@ -6,17 +6,19 @@ swapped rows and a cut tail all show, on the database or on an exported file.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from json.encoder import encode_basestring
 from typing import Final, NamedTuple
+
+from qmtl_worlds.contracts.digests import digest_bytes
 
 GENESIS: Final = "sha256:" + "0" * 64
 """The ``prev_hash`` of the first row of every chain."""
 SYSTEM_CHAIN: Final = "_system"
 """The chain of what belongs to no world."""
 KILL_SUFFIX: Final = "!kill"
+"""Ends the name of a chain of kills."""
 
 
 class ChainRow(NamedTuple):
@@ -38,6 +40,19 @@ class ChainRow(NamedTuple):
     request_id: str
     at: str
     prev_hash: str
+
+
+class Link(NamedTuple):
+    """One row of a chain as far as the chain goes: what it says of itself, and the hash that its content really has.
+
+    ``computed`` is empty where the content cannot be read.
+    """
+
+    chain: str
+    seq: int
+    prev_hash: str
+    hash: str
+    computed: str
 
 
 class ChainHead(NamedTuple):
@@ -92,34 +107,32 @@ def document(row: ChainRow) -> bytes:
 
 def row_hash(row: ChainRow) -> str:
     """Return the hash of one row."""
-    return "sha256:" + hashlib.sha256(document(row)).hexdigest()
+    return digest_bytes(document(row))
 
 
-def verify_chain(chain: str, rows: Iterable[tuple[ChainRow, str]], *, head: ChainHead | None) -> ChainReport:
-    """Check the rows of one chain, ascending by sequence number, and its end; stop at the first bad row.
+def verify_chain(chain: str, links: Iterable[Link], *, head: ChainHead | None) -> ChainReport:
+    """Check the links of one chain, ascending by sequence number, and its end; stop at the first bad row.
 
-    ``rows`` gives each row with its stored hash; ``head`` is what the head row says, None where there is none.
+    ``head`` is what the head row says, None where there is none.
     """
     last = ChainHead(0, GENESIS)
-    for row, stored in rows:
-        if finding := _row_finding(chain, row, stored, last):
+    for link in links:
+        if finding := _link_finding(chain, link, last):
             return ChainReport(chain, last.seq, finding)
-        last = ChainHead(row.seq, stored)
+        last = ChainHead(link.seq, link.hash)
     return ChainReport(chain, last.seq, _head_finding(chain, last, head))
 
 
-def _row_finding(chain: str, row: ChainRow, stored: str, last: ChainHead) -> Finding | None:
+def _link_finding(chain: str, link: Link, last: ChainHead) -> Finding | None:
     wanted = last.seq + 1
-    if row.seq > wanted:
-        return Finding(chain, wanted, "missing", f"the row is missing; the next one found is {row.seq}")
-    if row.seq < wanted:
-        return Finding(chain, row.seq, "repeated", f"the row comes again after {last.seq}")
-    if row.chain != chain:
-        return Finding(chain, row.seq, "foreign", f"the row belongs to chain {row.chain}")
-    if row_hash(row) != stored:
-        return Finding(chain, row.seq, "altered", "its content does not match its hash")
-    if row.prev_hash != last.hash:
-        return Finding(chain, row.seq, "unlinked", f"it does not follow the hash of row {last.seq}")
+    if link.seq > wanted:
+        return Finding(chain, wanted, "missing", f"the row is missing; the next one found is {link.seq}")
+    if link.seq < wanted:
+        return Finding(chain, link.seq, "repeated", f"the row comes again after {last.seq}")
+    if link.computed != link.hash:
+        return Finding(chain, link.seq, "altered", "its content does not match its hash")
+    if link.prev_hash != last.hash:
+        return Finding(chain, link.seq, "unlinked", f"it does not follow the hash of row {last.seq}")
     return None
 
 

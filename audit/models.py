@@ -63,8 +63,8 @@ class AuditEvent(models.Model):
         constraints: ClassVar = [models.UniqueConstraint(fields=["chain", "seq"], name="audit_event_chain_seq")]
         indexes: ClassVar = [
             models.Index(fields=["chain", "kind", "seq"], name="audit_event_kind"),
-            models.Index(fields=["run_id"], name="audit_event_run", condition=~models.Q(run_id="")),
-            models.Index(fields=["request_id"], name="audit_event_request", condition=~models.Q(request_id="")),
+            models.Index(fields=["chain", "run_id"], name="audit_event_run"),
+            models.Index(fields=["request_id"], name="audit_event_request"),
         ]
 
     def __str__(self) -> str:

@@ -62,15 +62,6 @@ def missing(connection: BaseDatabaseWrapper) -> tuple[str, ...]:
     return tuple(str(trigger) for trigger in _wanted(connection) if trigger.name not in present)
 
 
-def lift(connection: BaseDatabaseWrapper) -> None:
-    """Drop all triggers of ours; the next ``migrate`` or ``flush`` installs them again.
-
-    For migrations that have to rewrite a protected table, and for tests that empty their database.
-    """
-    for name, table in installed(connection).items():
-        drop(connection, name, table)
-
-
 def _wanted(connection: BaseDatabaseWrapper) -> Iterator[Trigger]:
     tables = set(connection.introspection.table_names())
     for rule in _rules.values():

@@ -43,14 +43,8 @@ class Migration(migrations.Migration):
                 "ordering": ["chain", "seq"],
                 "indexes": [
                     models.Index(fields=["chain", "kind", "seq"], name="audit_event_kind"),
-                    models.Index(
-                        condition=models.Q(("run_id", ""), _negated=True), fields=["run_id"], name="audit_event_run"
-                    ),
-                    models.Index(
-                        condition=models.Q(("request_id", ""), _negated=True),
-                        fields=["request_id"],
-                        name="audit_event_request",
-                    ),
+                    models.Index(fields=["chain", "run_id"], name="audit_event_run"),
+                    models.Index(fields=["request_id"], name="audit_event_request"),
                 ],
                 "constraints": [models.UniqueConstraint(fields=("chain", "seq"), name="audit_event_chain_seq")],
             },
