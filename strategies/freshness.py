@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
 from qmtl_worlds.lifecycle.calendar import BarLength, Calendar, fresh_until
 from strategies.models import SESSION_SECONDS, Provenance
+from strategies.series import at
+
+Extent = tuple[str, int | None, int | None]
+"""Provenance, first and last time of one series."""
 
 COUNTED: Final = frozenset({Provenance.PAPER.value, Provenance.LIVE.value})
 """The provenances that count where no policy says otherwise."""
@@ -30,6 +35,27 @@ class FreshnessRule:
         """Return the last instant at which data that ends at ``data_end`` is fresh."""
         bar = self.bar or bar_length(interval_seconds)
         return fresh_until(data_end, bar=bar, max_lag=self.max_lag, calendar=self.calendar)
+
+
+@dataclass(frozen=True, slots=True)
+class Currency:
+    """How far an instance's counted series reach, and until when that is fresh; None is never."""
+
+    first_data: datetime | None
+    data_end: datetime | None
+    fresh_until: datetime | None
+
+
+def currency(extents: Iterable[Extent], *, interval_seconds: int, rule: FreshnessRule | None) -> Currency:
+    """Sum up the series of one instance; without a ``rule`` (no policy in force) nothing is fresh."""
+    counted = COUNTED if rule is None else rule.provenance
+    found = [(first, last) for provenance, first, last in extents if provenance in counted]
+    first = min((start for start, _ in found if start is not None), default=None)
+    last = max((end for _, end in found if end is not None), default=None)
+    if first is None or last is None:
+        return Currency(None, None, None)
+    fresh = rule.until(at(last), interval_seconds=interval_seconds) if rule else None
+    return Currency(at(first), at(last), fresh)
 
 
 def bar_length(interval_seconds: int) -> BarLength:

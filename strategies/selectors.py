@@ -17,15 +17,12 @@ from qmtl_worlds.contracts.metric_names import REPORTED_PREFIX
 from strategies.codec import unpack_integers
 from strategies.freshness import COUNTED
 from strategies.models import (
-    BarBlock,
     BlockLayout,
     Provenance,
     ReportedMetric,
     Roster,
-    Segment,
     SeriesHead,
     StrategyInstance,
-    TailRow,
 )
 
 PRECEDENCE: Final = {Provenance.BACKTEST.value: 0, Provenance.PAPER.value: 1, Provenance.LIVE.value: 2}

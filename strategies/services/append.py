@@ -14,7 +14,7 @@ from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import SeriesConflictError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from strategies.codec import pack_numbers, pack_optional, pack_times
-from strategies.freshness import COUNTED, FreshnessRule
+from strategies.freshness import Currency, FreshnessRule, currency
 from strategies.lookup import stored_bars
 from strategies.models import Provenance, Segment, SeriesTrack, StrategyInstance, TailRow
 from strategies.selectors import get_instance
@@ -83,7 +83,7 @@ def append_returns(
     revision = _store(instance, target.provenance, bars.take(sorted((*new, *changed))), corrects=bool(changed))
     before = instance.fresh_until
     _extend(track, rows, bars)
-    refresh_currency(instance, rule=rule)
+    _refresh(instance, rule)
     if changed:
         _audit_correction(instance, target.provenance, [at(bars.ts[row]) for row in changed], act)
     return IngestResult(
@@ -96,19 +96,6 @@ def append_returns(
         fresh_until=instance.fresh_until,
         was_fresh_until=before,
     )
-
-
-def refresh_currency(instance: StrategyInstance, *, rule: FreshnessRule | None) -> None:
-    """Recompute how far the counted series of a locked instance reach, and until when they are fresh; save changes."""
-    counted = COUNTED if rule is None else rule.provenance
-    tracks = list(instance.tracks.filter(provenance__in=sorted(counted)))
-    first = min((at(track.first_ts) for track in tracks if track.first_ts is not None), default=None)
-    last = max((at(track.last_ts) for track in tracks if track.last_ts is not None), default=None)
-    fresh = rule.until(last, interval_seconds=instance.interval_seconds) if rule and last else None
-    if (first, last, fresh) == (instance.first_data, instance.data_end, instance.fresh_until):
-        return
-    instance.first_data, instance.data_end, instance.fresh_until = first, last, fresh
-    instance.save(update_fields=["first_data", "data_end", "fresh_until"])
 
 
 def _track(instance: StrategyInstance, provenance: Provenance) -> SeriesTrack:
@@ -205,6 +192,15 @@ def _extend(track: SeriesTrack, rows: SeriesRows, bars: SeriesRows) -> None:
     if rows.is_equity and (track.equity_ts is None or rows.ts[-1] >= track.equity_ts):
         track.equity, track.equity_ts = rows.ret[-1], rows.ts[-1]
     track.save()
+
+
+def _refresh(instance: StrategyInstance, rule: FreshnessRule | None) -> None:
+    extents = instance.tracks.order_by("id").values_list("provenance", "first_ts", "last_ts")
+    present = currency(extents, interval_seconds=instance.interval_seconds, rule=rule)
+    if present != Currency(instance.first_data, instance.data_end, instance.fresh_until):
+        instance.first_data, instance.data_end = present.first_data, present.data_end
+        instance.fresh_until = present.fresh_until
+        instance.save(update_fields=["first_data", "data_end", "fresh_until"])
 
 
 def _audit_correction(instance: StrategyInstance, provenance: Provenance, times: list[datetime], act: Act) -> None:

@@ -16,6 +16,9 @@ from strategies.models import SeriesHead
 
 FIRST_REVISION: Final = 1
 
+_READ: Final = "SELECT revision FROM strategies_serieshead WHERE world_id = %s"
+_READ_SHARED: Final = f"{_READ} FOR SHARE"
+
 
 def ensure_head(*, world_id: str) -> None:
     """Make the world's head if there is none, and lock it until the caller's transaction ends."""
@@ -28,9 +31,8 @@ def present_revision(*, world_id: str) -> int:
 
     Appends share it: ``FOR SHARE`` on PostgreSQL; on SQLite there is one writer at a time anyway.
     """
-    share = " FOR SHARE" if connection.vendor == "postgresql" else ""
     with connection.cursor() as cursor:
-        cursor.execute(f"SELECT revision FROM strategies_serieshead WHERE world_id = %s{share}", [world_id])
+        cursor.execute(_READ_SHARED if connection.vendor == "postgresql" else _READ, [world_id])
         row = cursor.fetchone()
     if row is None:
         ensure_head(world_id=world_id)

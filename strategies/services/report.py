@@ -1,0 +1,94 @@
+"""Take in the metrics that Runners report themselves."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db import transaction
+
+from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.errors import InputInvalidError, SeriesConflictError
+from qmtl_worlds.contracts.metric_names import REPORTED_PREFIX
+from strategies.models import ReportedMetric, StrategyInstance
+from strategies.selectors import get_instance
+from strategies.series import FUTURE_SECONDS
+from strategies.services.append import SeriesTarget
+from strategies.services.revision import correcting_revision, present_revision
+
+MAX_METRICS: Final = 64
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportResult:
+    """What became of the values; ``revision`` is None where nothing was stored."""
+
+    stored: int
+    unchanged: int
+    revised: int
+    revision: int | None
+
+
+@transaction.atomic
+def report_metrics(
+    *, target: SeriesTarget, as_of: datetime, values: Mapping[str, float], revise: bool, act: Act
+) -> ReportResult:
+    """Store metrics of one instance as of a time; names come with or without ``reported.``.
+
+    The same values again are left alone. Other values for the same time are a conflict, or with ``revise`` a
+    correction. ``act.now`` is the database's clock.
+
+    Raises:
+        StrategyNotFoundError: the instance is not bound.
+        InputInvalidError: a name is malformed, a value is NaN or infinite, or ``as_of`` is naive or lies ahead.
+        SeriesConflictError: a value contradicts a stored one.
+    """
+    told = _checked(values)
+    _check_time(as_of, now=act.now)
+    instance = get_instance(target.world_id, target.strategy_id, target.side, locked=True)
+    known = _known(instance, as_of)
+    new = {name: value for name, value in told.items() if known.get(name) != value}
+    changed = sorted(name for name in new if name in known)
+    if changed and not revise:
+        raise SeriesConflictError(row=list(told).index(changed[0]), ts=as_of.isoformat())
+    result = ReportResult(len(new) - len(changed), len(told) - len(new), len(changed), None)
+    if not new:
+        return result
+    revision = (correcting_revision if changed else present_revision)(world_id=instance.world_id)
+    ReportedMetric.objects.bulk_create(
+        ReportedMetric(instance=instance, name=name, as_of=as_of, revision=revision, value=value, reported_by=act.actor)
+        for name, value in new.items()
+    )
+    return ReportResult(result.stored, result.unchanged, result.revised, revision)
+
+
+def _checked(values: Mapping[str, float]) -> dict[str, float]:
+    if not 1 <= len(values) <= MAX_METRICS:
+        raise InputInvalidError(field="metrics", reason=f"must name 1 to {MAX_METRICS} metrics")
+    told: dict[str, float] = {}
+    for name, value in values.items():
+        bare = name.removeprefix(REPORTED_PREFIX)
+        if not _NAME.fullmatch(bare) or bare in told:
+            raise InputInvalidError(field=f"metrics.{name}", reason=f"must match ^{_NAME.pattern}$ and come once")
+        if not math.isfinite(value):
+            raise InputInvalidError(field=f"metrics.{name}", reason="must be a finite number")
+        told[bare] = float(value)
+    return told
+
+
+def _check_time(as_of: datetime, *, now: datetime) -> None:
+    if as_of.tzinfo is None:
+        raise InputInvalidError(field="as_of", reason="must carry a time zone")
+    if as_of > now + timedelta(seconds=FUTURE_SECONDS):
+        raise InputInvalidError(field="as_of", reason="lies ahead of the clock", kind="future_timestamp")
+
+
+def _known(instance: StrategyInstance, as_of: datetime) -> dict[str, float]:
+    """Return the latest revision of what is stored for the very same time."""
+    rows = ReportedMetric.objects.filter(instance=instance, as_of=as_of).order_by("revision")
+    return dict(rows.values_list("name", "value"))
