@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, JsonValue, model_validator
+from pydantic import AfterValidator, Field, JsonValue, model_validator
 from pydantic_core import PydanticCustomError
 
 from qmtl_worlds.contracts.ids import WORLD_ID_PATTERN, Side
@@ -29,6 +29,18 @@ from qmtl_worlds.policy.operation import ApplyPolicy, PositionPolicy, Risk, Sche
 
 ROUND_THE_CLOCK = "24/7"
 """The calendar without sessions: a period is a UTC day."""
+
+
+def _without_repeats(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(sorted(set(names)))
+
+
+Provenance = Annotated[
+    tuple[Literal["backtest", "paper", "live"], ...],
+    Field(min_length=1, max_length=3, strict=False),
+    AfterValidator(_without_repeats),
+]
+"""Whose rows count; a set, kept in one order."""
 
 
 class DataCurrency(Part):
@@ -64,10 +76,7 @@ class MetricsPolicy(Part):
     frequency: Literal["1d"] = "1d"
     windows: Windows = Windows()
     calendar: Annotated[str, Field(pattern=r"^(24/7|[A-Z][A-Z0-9]{3})$")] = ROUND_THE_CLOCK
-    provenance: Annotated[tuple[Literal["backtest", "paper", "live"], ...], Field(min_length=1, max_length=3)] = (
-        "paper",
-        "live",
-    )
+    provenance: Provenance = ("live", "paper")
     min_obs: Annotated[int, Field(ge=2, le=2520)] = 20
     rf: Annotated[float, Field(ge=-0.01, le=0.01)] = 0.0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 
 from qmtl_worlds.contracts.errors import ExpressionInvalidError
 from qmtl_worlds.contracts.metric_names import METRICS, WINDOWS, parse_metric
@@ -40,8 +41,12 @@ def number_faults(text: str) -> tuple[TextFault, ...]:
 
 def metric_choices(word: str) -> tuple[str, ...]:
     """Return the metric names that ``word`` may have meant, with its own number of days where it has one."""
-    _, _, last = word.rpartition("_")
-    windows = (last,) if last[:-1].isdecimal() and last.endswith("d") else WINDOWS
+    _, _, last = word[:64].rpartition("_")
+    return _names_with((last,) if last[:-1].isdecimal() and last.endswith("d") else WINDOWS)
+
+
+@lru_cache(maxsize=64)
+def _names_with(windows: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(
         name
         for spec in METRICS.values()

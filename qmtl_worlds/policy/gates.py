@@ -39,13 +39,13 @@ ScoreText = Annotated[
 class AndGate(Part):
     """Passes where every child passes."""
 
-    children: Annotated[tuple[Gate, ...], Field(min_length=1, alias="and")]
+    children: Annotated[tuple[Gate, ...], Field(min_length=1, alias="and", strict=False)]
 
 
 class OrGate(Part):
     """Passes where some child passes."""
 
-    children: Annotated[tuple[Gate, ...], Field(min_length=1, alias="or")]
+    children: Annotated[tuple[Gate, ...], Field(min_length=1, alias="or", strict=False)]
 
 
 def _as_list(value: Any) -> Any:
