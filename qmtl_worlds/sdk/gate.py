@@ -74,7 +74,10 @@ class OrderGate:
 
         A side the gate was not made for is closed. Takes no lock and does no I/O.
         """
-        held = self._held.get(side, self._shut)
+        try:
+            held = self._held[side]
+        except KeyError:
+            held = self._shut
         if self._monotonic() < held.deadline:
             return held.exit if reduces is True else held.entry
         return held.late_exit if reduces is True else held.late_entry

@@ -107,6 +107,8 @@ class HttpTransport:
         body = response.read(MAX_REPLY_BYTES + 1)
         if len(body) > MAX_REPLY_BYTES:
             raise http.client.HTTPException(f"the reply is larger than {MAX_REPLY_BYTES} bytes")
+        if response.length:  # a bounded read does not say so by itself
+            raise http.client.IncompleteRead(body, response.length)
         headers = {name.lower(): value for name, value in response.getheaders()}
         return Reply(response.status, headers, body, sent_at)
 

@@ -1,0 +1,128 @@
+"""The transport against a real server on the loopback."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from qmtl_worlds.sdk.errors import ServerUnreachableError
+from qmtl_worlds.sdk.transport import HttpTransport, Request
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Keeps connections open, and breaks them where the path says so."""
+
+    protocol_version = "HTTP/1.1"
+    connections: list[int] = []
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._answer()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name is the base class's
+        pass
+
+    def _answer(self) -> None:
+        self.connections.append(self.client_address[1])
+        if self.path.endswith("/broken"):
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf")
+            self.close_connection = True
+            return
+        body = f"{self.command} {self.path}".encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("Lease-Ms", "5000")
+        self.end_headers()
+        self.wfile.write(body)
+        self.close_connection = self.path.endswith("/last")
+
+
+@pytest.fixture
+def address() -> Iterator[str]:
+    Handler.connections = []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def transport(address: str) -> Iterator[HttpTransport]:
+    transport = HttpTransport(f"{address}/prefix/", monotonic=lambda: 42.0)
+    yield transport
+    transport.close()
+
+
+def get(path: str) -> Request:
+    return Request("GET", path, {}, repeatable=True)
+
+
+def test_transport_keeps_its_connection_and_lowers_header_names(transport: HttpTransport) -> None:
+    first = transport.send(get("/a"))
+    second = transport.send(get("/b"))
+
+    assert first.body == b"GET /prefix/a"
+    assert first.headers["lease-ms"] == "5000"
+    assert first.sent_at == 42.0
+    assert second.body == b"GET /prefix/b"
+    assert len(set(Handler.connections)) == 1
+
+
+def test_transport_sends_reads_anew_where_the_kept_connection_is_dead(transport: HttpTransport) -> None:
+    transport.send(get("/last"))
+
+    again = transport.send(get("/b"))
+
+    assert again.status == 200
+    assert len(set(Handler.connections)) == 2
+
+
+def test_transport_opens_a_connection_for_every_write_that_must_not_repeat(transport: HttpTransport) -> None:
+    transport.send(get("/a"))
+    transport.send(Request("POST", "/b", {}, b"{}"))
+    transport.send(Request("POST", "/c", {}, b"{}"))
+
+    assert len(set(Handler.connections)) == 3
+
+
+def test_half_a_reply_is_no_reply(transport: HttpTransport) -> None:
+    with pytest.raises(ServerUnreachableError, match="IncompleteRead"):
+        transport.send(get("/broken"))
+
+    assert len(Handler.connections) == 1
+
+
+def test_server_that_is_not_there_is_unreachable() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        transport = HttpTransport(f"http://127.0.0.1:{free.getsockname()[1]}")
+
+        with pytest.raises(ServerUnreachableError, match="ConnectionRefused"):
+            transport.send(get("/a"))
+
+
+def test_server_that_does_not_answer_is_unreachable_after_the_timeout() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        transport = HttpTransport(f"http://127.0.0.1:{silent.getsockname()[1]}")
+
+        with pytest.raises(ServerUnreachableError, match="Timeout"):
+            transport.send(Request("GET", "/a", {}, repeatable=True, timeout_seconds=0.05))
+
+
+@pytest.mark.parametrize("address", ["ftp://x", "localhost:8000", "http://", "http://user:secret@host"])
+def test_transport_refuses_what_is_no_plain_server_address(address: str) -> None:
+    with pytest.raises(ValueError, match="base_url"):
+        HttpTransport(address)
