@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import ClassVar
 
 import pytest
 
@@ -17,7 +18,7 @@ class Handler(BaseHTTPRequestHandler):
     """Keeps connections open, and breaks them where the path says so."""
 
     protocol_version = "HTTP/1.1"
-    connections: list[int] = []
+    connections: ClassVar[list[int]] = []
 
     def do_GET(self) -> None:
         self._answer()
