@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from qmtl_worlds.contracts.metric_names import MetricRef, Window
 
-ALWAYS_OPEN = "24/7"
+ALWAYS_OPEN: Final = "24/7"
+LEVERAGE_SESSIONS: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +28,10 @@ class MetricSettings:
         return cls(float(year), {"short": 30, "mid": 90, "long": year}, min_obs, rf)
 
     def sessions(self, ref: MetricRef) -> int | None:
-        """Return the length of the window that ``ref`` names; None where it names none."""
+        """Return the length of the window of ``ref``; None for all there is. ``leverage`` looks back 20 sessions."""
         match ref.window:
             case None:
-                return None
+                return LEVERAGE_SESSIONS if ref.base == "leverage" else None
             case int(days):
                 return days
             case word:

@@ -1,0 +1,119 @@
+"""One block of instances over one window, with what several metrics share."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmtl_worlds.metrics.ordered import (
+    ROUNDING,
+    Floats,
+    ordered_sum,
+    running_max,
+    running_product,
+)
+from qmtl_worlds.metrics.panel import ReturnPanel
+
+
+class Block:
+    """The returns of some rows, time-major, from one column on; every window of the run is a tail of it."""
+
+    def __init__(self, panel: ReturnPanel, rows: slice, columns: slice) -> None:
+        self._raw = panel.returns[rows, columns]
+        self._first = columns.start
+        # Adding zero turns -0.0 into 0.0, which sorting and maxima may otherwise tell apart or not.
+        self._series: Floats = np.add(self._raw.T, 0.0, order="C")
+        self._missing: NDArray[np.bool_] | None = None
+        if np.isnan(np.add.reduce(self._series, axis=0)).any():
+            self._missing = np.isnan(self._series)
+            np.copyto(self._series, 0.0, where=self._missing)
+
+    def window(self, start: int) -> Window:
+        """Return the part of the block from the panel's column ``start`` on."""
+        skip = start - self._first
+        missing = None if self._missing is None else self._missing[skip:]
+        return Window(self._series[skip:], missing, self._raw[:, skip:])
+
+
+class Window:
+    """B instances over W sessions. Everything is computed when first asked for, and once.
+
+    ``series`` is float64[W, B] with 0 where nothing was observed, ``missing`` tells where (None: nowhere), ``raw`` is
+    float64[B, W] with NaN there. Without missing values every step gives the same bits as with a mask that hides none.
+    """
+
+    def __init__(self, series: Floats, missing: NDArray[np.bool_] | None, raw: Floats) -> None:
+        self.series = series
+        self._missing = missing
+        self._raw = raw
+
+    @cached_property
+    def n_obs(self) -> NDArray[np.int64]:
+        """Return the number of observations of each instance."""
+        length, width = self.series.shape
+        hidden = 0 if self._missing is None else np.count_nonzero(self._missing, axis=0)
+        return np.full(width, length, dtype=np.int64) - hidden
+
+    @cached_property
+    def mean(self) -> Floats:
+        """Return the mean return of a session."""
+        return ordered_sum(self.series) / self.n_obs
+
+    @cached_property
+    def _offsets(self) -> Floats:
+        return self._hide_missing(self.series - self.mean)
+
+    @cached_property
+    def _squares(self) -> Floats:
+        return self._offsets * self._offsets
+
+    @cached_property
+    def _square_sum(self) -> Floats:
+        total = ordered_sum(self._squares)
+        return np.where(total <= ROUNDING * ROUNDING * self.n_obs, 0.0, total)
+
+    @cached_property
+    def deviation(self) -> Floats:
+        """Return the sample standard deviation (ddof 1); 0 where it is no more than rounding."""
+        return np.sqrt(self._square_sum / (self.n_obs - 1))
+
+    @cached_property
+    def skew(self) -> Floats:
+        """Return the population skewness m3 / m2^1.5."""
+        second = self._square_sum / self.n_obs
+        third = ordered_sum(self._squares * self._offsets) / self.n_obs
+        return third / (second * np.sqrt(second))
+
+    @cached_property
+    def kurt(self) -> Floats:
+        """Return the population kurtosis m4 / m2^2, 3 for a normal."""
+        second = self._square_sum / self.n_obs
+        fourth = ordered_sum(self._squares * self._squares) / self.n_obs
+        return fourth / (second * second)
+
+    @cached_property
+    def wealth(self) -> Floats:
+        """Return what 1 has grown to by each session, float64[W, B]; a loss beyond the capital leaves nothing."""
+        growth = self.series + 1.0
+        np.maximum(growth, 0.0, out=growth)
+        return running_product(growth)
+
+    @cached_property
+    def drawdown(self) -> Floats:
+        """Return the fall from the highest wealth so far, the starting 1 included, as a positive fraction."""
+        peak = running_max(np.maximum(self.wealth, 1.0))
+        np.divide(self.wealth, peak, out=peak)
+        return self._hide_missing(np.subtract(1.0, peak, out=peak))
+
+    @cached_property
+    def worst(self) -> Floats:
+        """Return the worst twentieth of the observations and one more, ascending, time-major; NaN behind them."""
+        depth = min(len(self.series), (len(self.series) - 1) // 20 + 2)
+        return np.sort(np.partition(self._raw, depth - 1, axis=1)[:, :depth], axis=1).T
+
+    def _hide_missing(self, values: Floats) -> Floats:
+        if self._missing is not None:
+            np.copyto(values, 0.0, where=self._missing)
+        return values
