@@ -85,6 +85,8 @@ class Supervisor:
         self._children: list[_Child] = []
         self._ready = threading.Event()
         self._stopping = threading.Event()
+        # Waited for in place of joining: a join that a signal interrupts takes the thread for ended.
+        self._ended = threading.Event()
         self._failure: LaunchError | None = None
         self._old_handler: _SignalHandler = signal.SIG_DFL
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
@@ -122,8 +124,8 @@ class Supervisor:
             LaunchError: a program could not be started again.
         """
         with contextlib.suppress(KeyboardInterrupt):
-            while self._thread.is_alive():
-                self._thread.join(_WAIT_SECONDS)
+            while not self._ended.wait(_WAIT_SECONDS):
+                pass
             self._raise_failure()
 
     def log_of(self, name: str) -> Path:
@@ -144,9 +146,10 @@ class Supervisor:
         except LaunchError as error:
             self._failure = error
         finally:
-            self._ready.set()
             for child in reversed(self._children):
                 stop(child.process)
+            self._ended.set()
+            self._ready.set()
 
     def _start_all(self) -> None:
         for program in self._programs:
@@ -183,10 +186,12 @@ class Supervisor:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+        if self._ended.is_set() and not self._stopping.is_set():
+            raise LaunchError("The supervising thread ended; its error is above.")
 
     def _stop(self) -> None:
         self._stopping.set()
-        self._thread.join()
+        self._ended.wait()
         signal.signal(signal.SIGTERM, self._old_handler)
 
 

@@ -92,6 +92,20 @@ def test_missing_program_is_an_error(tmp_path: Path) -> None:
         pass
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_readiness_check_that_fails_itself_stops_everything(tmp_path: Path) -> None:
+    def is_ready() -> bool:
+        raise OSError("the disk is gone")
+
+    program = Program(name="one", command=("sh", "-c", STEADY), is_ready=is_ready)
+    supervisor = Supervisor([program], log_folder=tmp_path)
+
+    with pytest.raises(LaunchError, match="supervising thread"), supervisor:
+        pass
+
+    assert not is_running(supervisor.process_ids()["one"])
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_to_the_supervisor_stops_its_programs_cleanly(tmp_path: Path, number: signal.Signals) -> None:
     command = [sys.executable, "-c", PARENT, str(tmp_path), STEADY]
