@@ -87,7 +87,7 @@ class Supervisor:
         self._stopping = threading.Event()
         # Waited for in place of joining: a join that a signal interrupts takes the thread for ended.
         self._ended = threading.Event()
-        self._failure: LaunchError | None = None
+        self._failure: LaunchError | OSError | None = None
         self._old_handler: _SignalHandler = signal.SIG_DFL
         self._thread = threading.Thread(target=self._run, name="supervisor", daemon=True)
 
@@ -106,7 +106,7 @@ class Supervisor:
         try:
             self._ready.wait()
             self._raise_failure()
-        except (KeyboardInterrupt, LaunchError):
+        except (KeyboardInterrupt, LaunchError, OSError):
             self._stop()
             raise
         return self
@@ -143,7 +143,7 @@ class Supervisor:
             while not self._stopping.wait(_POLL_SECONDS):
                 for child in self._children:
                     self._watch(child)
-        except LaunchError as error:
+        except (LaunchError, OSError) as error:
             self._failure = error
         finally:
             for child in reversed(self._children):
