@@ -51,6 +51,19 @@ class CompiledPolicy:
             path = path[: max(path.rfind("."), path.rfind("["), 0)]
         return self.lines.get(path, 1)
 
+    def window_days(self, ref: MetricRef) -> int | None:
+        """Return how many sessions a metric of this policy reads, None where it has no window."""
+        windows = self.document.metrics.windows
+        match ref.window:
+            case "short":
+                return windows.short_days
+            case "mid":
+                return windows.mid_days
+            case "long":
+                return windows.long_days
+            case days:
+                return days
+
     def slot_weight(self, side: Side) -> float:
         """Return the share of world capital of one slot of ``side``: budget over slots, 0 where there is no slot."""
         selection = self.document.selection
