@@ -5,223 +5,372 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('worlds', '0001_initial'),
+        ("worlds", "0001_initial"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Roster',
+            name="Roster",
             fields=[
-                ('world', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='roster', serialize=False, to='worlds.world')),
-                ('strategies', models.JSONField(default=list)),
-                ('set_by', models.CharField(max_length=200)),
-                ('set_at', models.DateTimeField()),
+                (
+                    "world",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="roster",
+                        serialize=False,
+                        to="worlds.world",
+                    ),
+                ),
+                ("strategies", models.JSONField(default=list)),
+                ("set_by", models.CharField(max_length=200)),
+                ("set_at", models.DateTimeField()),
             ],
         ),
         migrations.CreateModel(
-            name='SeriesHead',
+            name="SeriesHead",
             fields=[
-                ('world', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, primary_key=True, related_name='series_head', serialize=False, to='worlds.world')),
-                ('revision', models.PositiveBigIntegerField(default=1)),
+                (
+                    "world",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        primary_key=True,
+                        related_name="series_head",
+                        serialize=False,
+                        to="worlds.world",
+                    ),
+                ),
+                ("revision", models.PositiveBigIntegerField(default=1)),
             ],
         ),
         migrations.CreateModel(
-            name='BlockLayout',
+            name="BlockLayout",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('digest', models.CharField(max_length=71)),
-                ('instances', models.BinaryField()),
-                ('world', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='worlds.world')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=71)),
+                ("instances", models.BinaryField()),
+                (
+                    "world",
+                    models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name="+", to="worlds.world"),
+                ),
             ],
             options={
-                'ordering': ['world', 'id'],
+                "ordering": ["world", "id"],
             },
         ),
         migrations.CreateModel(
-            name='BarBlock',
+            name="BarBlock",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('ts', models.BigIntegerField()),
-                ('provenance', models.CharField(choices=[('backtest', 'Backtest'), ('paper', 'Paper'), ('live', 'Live')], max_length=8)),
-                ('revision', models.PositiveBigIntegerField()),
-                ('presence', models.BinaryField(default=bytes)),
-                ('ret', models.BinaryField()),
-                ('leverage', models.BinaryField(default=bytes)),
-                ('turnover', models.BinaryField(default=bytes)),
-                ('trades', models.BinaryField(default=bytes)),
-                ('world', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='worlds.world')),
-                ('layout', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='strategies.blocklayout')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("ts", models.BigIntegerField()),
+                (
+                    "provenance",
+                    models.CharField(
+                        choices=[("backtest", "Backtest"), ("paper", "Paper"), ("live", "Live")], max_length=8
+                    ),
+                ),
+                ("revision", models.PositiveBigIntegerField()),
+                ("presence", models.BinaryField(default=bytes)),
+                ("ret", models.BinaryField()),
+                ("leverage", models.BinaryField(default=bytes)),
+                ("turnover", models.BinaryField(default=bytes)),
+                ("trades", models.BinaryField(default=bytes)),
+                (
+                    "world",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="worlds.world"
+                    ),
+                ),
+                (
+                    "layout",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="strategies.blocklayout",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['world', 'ts', 'revision'],
+                "ordering": ["world", "ts", "revision"],
             },
         ),
         migrations.CreateModel(
-            name='StrategyInstance',
+            name="StrategyInstance",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('strategy_id', models.CharField(max_length=128)),
-                ('side', models.CharField(choices=[('long', 'long'), ('short', 'short')], max_length=5)),
-                ('params', models.JSONField(blank=True, default=dict)),
-                ('params_digest', models.CharField(max_length=71)),
-                ('sector', models.CharField(blank=True, max_length=64)),
-                ('tags', models.JSONField(blank=True, default=list)),
-                ('interval_seconds', models.PositiveIntegerField(default=86400, help_text='length of a bar; 86400 = a session')),
-                ('wanted', models.BooleanField(default=True)),
-                ('submitted_by', models.CharField(blank=True, max_length=200)),
-                ('bound_at', models.DateTimeField()),
-                ('withdrawn_at', models.DateTimeField(blank=True, null=True)),
-                ('first_data', models.DateTimeField(blank=True, null=True)),
-                ('data_end', models.DateTimeField(blank=True, null=True)),
-                ('fresh_until', models.DateTimeField(blank=True, null=True)),
-                ('world', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='instances', to='worlds.world')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("strategy_id", models.CharField(max_length=128)),
+                ("side", models.CharField(choices=[("long", "long"), ("short", "short")], max_length=5)),
+                ("params", models.JSONField(blank=True, default=dict)),
+                ("params_digest", models.CharField(max_length=71)),
+                ("sector", models.CharField(blank=True, max_length=64)),
+                ("tags", models.JSONField(blank=True, default=list)),
+                (
+                    "interval_seconds",
+                    models.PositiveIntegerField(default=86400, help_text="length of a bar; 86400 = a session"),
+                ),
+                ("wanted", models.BooleanField(default=True)),
+                ("submitted_by", models.CharField(blank=True, max_length=200)),
+                ("bound_at", models.DateTimeField()),
+                ("withdrawn_at", models.DateTimeField(blank=True, null=True)),
+                ("first_data", models.DateTimeField(blank=True, null=True)),
+                ("data_end", models.DateTimeField(blank=True, null=True)),
+                ("fresh_until", models.DateTimeField(blank=True, null=True)),
+                (
+                    "world",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="instances", to="worlds.world"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['world_id', 'strategy_id', 'side', '-bound_at'],
+                "ordering": ["world_id", "strategy_id", "side", "-bound_at"],
             },
         ),
         migrations.CreateModel(
-            name='SeriesTrack',
+            name="SeriesTrack",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('provenance', models.CharField(choices=[('backtest', 'Backtest'), ('paper', 'Paper'), ('live', 'Live')], max_length=8)),
-                ('first_ts', models.BigIntegerField(blank=True, null=True)),
-                ('last_ts', models.BigIntegerField(blank=True, null=True)),
-                ('equity', models.FloatField(blank=True, help_text='the last point of an equity curve', null=True)),
-                ('equity_ts', models.BigIntegerField(blank=True, null=True)),
-                ('instance', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='tracks', to='strategies.strategyinstance')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "provenance",
+                    models.CharField(
+                        choices=[("backtest", "Backtest"), ("paper", "Paper"), ("live", "Live")], max_length=8
+                    ),
+                ),
+                ("first_ts", models.BigIntegerField(blank=True, null=True)),
+                ("last_ts", models.BigIntegerField(blank=True, null=True)),
+                ("equity", models.FloatField(blank=True, help_text="the last point of an equity curve", null=True)),
+                ("equity_ts", models.BigIntegerField(blank=True, null=True)),
+                (
+                    "instance",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="tracks",
+                        to="strategies.strategyinstance",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['instance', 'provenance'],
+                "ordering": ["instance", "provenance"],
             },
         ),
         migrations.CreateModel(
-            name='Segment',
+            name="Segment",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('first_ts', models.BigIntegerField()),
-                ('last_ts', models.BigIntegerField()),
-                ('provenance', models.CharField(choices=[('backtest', 'Backtest'), ('paper', 'Paper'), ('live', 'Live')], max_length=8)),
-                ('revision', models.PositiveBigIntegerField()),
-                ('times', models.BinaryField()),
-                ('ret', models.BinaryField()),
-                ('leverage', models.BinaryField(default=bytes)),
-                ('turnover', models.BinaryField(default=bytes)),
-                ('trades', models.BinaryField(default=bytes)),
-                ('world', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='worlds.world')),
-                ('instance', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='strategies.strategyinstance')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("first_ts", models.BigIntegerField()),
+                ("last_ts", models.BigIntegerField()),
+                (
+                    "provenance",
+                    models.CharField(
+                        choices=[("backtest", "Backtest"), ("paper", "Paper"), ("live", "Live")], max_length=8
+                    ),
+                ),
+                ("revision", models.PositiveBigIntegerField()),
+                ("times", models.BinaryField()),
+                ("ret", models.BinaryField()),
+                ("leverage", models.BinaryField(default=bytes)),
+                ("turnover", models.BinaryField(default=bytes)),
+                ("trades", models.BinaryField(default=bytes)),
+                (
+                    "world",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="worlds.world"
+                    ),
+                ),
+                (
+                    "instance",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="strategies.strategyinstance",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['instance', 'first_ts', 'revision'],
+                "ordering": ["instance", "first_ts", "revision"],
             },
         ),
         migrations.CreateModel(
-            name='ReportedMetric',
+            name="ReportedMetric",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=63)),
-                ('as_of', models.DateTimeField()),
-                ('revision', models.PositiveBigIntegerField()),
-                ('value', models.FloatField()),
-                ('reported_by', models.CharField(blank=True, max_length=200)),
-                ('instance', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='reported', to='strategies.strategyinstance')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=63)),
+                ("as_of", models.DateTimeField()),
+                ("revision", models.PositiveBigIntegerField()),
+                ("value", models.FloatField()),
+                ("reported_by", models.CharField(blank=True, max_length=200)),
+                (
+                    "instance",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="reported",
+                        to="strategies.strategyinstance",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['instance', 'name', 'as_of', 'revision'],
+                "ordering": ["instance", "name", "as_of", "revision"],
             },
         ),
         migrations.CreateModel(
-            name='TailRow',
+            name="TailRow",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('ts', models.BigIntegerField()),
-                ('provenance', models.CharField(choices=[('backtest', 'Backtest'), ('paper', 'Paper'), ('live', 'Live')], max_length=8)),
-                ('revision', models.PositiveBigIntegerField()),
-                ('ret', models.FloatField()),
-                ('leverage', models.FloatField(blank=True, null=True)),
-                ('turnover', models.FloatField(blank=True, null=True)),
-                ('trades', models.FloatField(blank=True, null=True)),
-                ('instance', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='strategies.strategyinstance')),
-                ('world', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='worlds.world')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("ts", models.BigIntegerField()),
+                (
+                    "provenance",
+                    models.CharField(
+                        choices=[("backtest", "Backtest"), ("paper", "Paper"), ("live", "Live")], max_length=8
+                    ),
+                ),
+                ("revision", models.PositiveBigIntegerField()),
+                ("ret", models.FloatField()),
+                ("leverage", models.FloatField(blank=True, null=True)),
+                ("turnover", models.FloatField(blank=True, null=True)),
+                ("trades", models.FloatField(blank=True, null=True)),
+                (
+                    "instance",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="strategies.strategyinstance",
+                    ),
+                ),
+                (
+                    "world",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="worlds.world"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['instance', 'ts', 'revision'],
+                "ordering": ["instance", "ts", "revision"],
             },
         ),
         migrations.AddConstraint(
-            model_name='blocklayout',
-            constraint=models.UniqueConstraint(fields=('world', 'digest'), name='block_layout_unique'),
+            model_name="blocklayout",
+            constraint=models.UniqueConstraint(fields=("world", "digest"), name="block_layout_unique"),
         ),
         migrations.AddIndex(
-            model_name='barblock',
-            index=models.Index(fields=['world', 'ts'], name='bar_block_world_ts'),
+            model_name="barblock",
+            index=models.Index(fields=["world", "ts"], name="bar_block_world_ts"),
         ),
         migrations.AddConstraint(
-            model_name='strategyinstance',
-            constraint=models.UniqueConstraint(condition=models.Q(('withdrawn_at', None)), fields=('world', 'strategy_id', 'side'), name='strategy_instance_current'),
+            model_name="strategyinstance",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("withdrawn_at", None)),
+                fields=("world", "strategy_id", "side"),
+                name="strategy_instance_current",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='strategyinstance',
-            constraint=models.CheckConstraint(condition=models.Q(('side__in', ['long', 'short'])), name='strategy_instance_side'),
+            model_name="strategyinstance",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("side__in", ["long", "short"])), name="strategy_instance_side"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='strategyinstance',
-            constraint=models.CheckConstraint(condition=models.Q(('interval_seconds__gte', 1)), name='strategy_instance_interval'),
+            model_name="strategyinstance",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("interval_seconds__gte", 1)), name="strategy_instance_interval"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='seriestrack',
-            constraint=models.UniqueConstraint(fields=('instance', 'provenance'), name='series_track_unique'),
+            model_name="seriestrack",
+            constraint=models.UniqueConstraint(fields=("instance", "provenance"), name="series_track_unique"),
         ),
         migrations.AddConstraint(
-            model_name='seriestrack',
-            constraint=models.CheckConstraint(condition=models.Q(('equity', None), models.Q(('equity__gt', 0), ('equity__lte', 1.7976931348623157e+308)), _connector='OR'), name='series_track_equity'),
+            model_name="seriestrack",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("equity", None),
+                    models.Q(("equity__gt", 0), ("equity__lte", 1.7976931348623157e308)),
+                    _connector="OR",
+                ),
+                name="series_track_equity",
+            ),
         ),
         migrations.AddIndex(
-            model_name='segment',
-            index=models.Index(fields=['world', 'last_ts'], name='segment_world_last'),
+            model_name="segment",
+            index=models.Index(fields=["world", "last_ts"], name="segment_world_last"),
         ),
         migrations.AddIndex(
-            model_name='segment',
-            index=models.Index(fields=['instance', 'last_ts'], name='segment_instance_last'),
+            model_name="segment",
+            index=models.Index(fields=["instance", "last_ts"], name="segment_instance_last"),
         ),
         migrations.AddConstraint(
-            model_name='segment',
-            constraint=models.CheckConstraint(condition=models.Q(('last_ts__gte', models.F('first_ts'))), name='segment_ascends'),
+            model_name="segment",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("last_ts__gte", models.F("first_ts"))), name="segment_ascends"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='reportedmetric',
-            constraint=models.UniqueConstraint(fields=('instance', 'name', 'as_of', 'revision'), name='reported_metric_unique'),
+            model_name="reportedmetric",
+            constraint=models.UniqueConstraint(
+                fields=("instance", "name", "as_of", "revision"), name="reported_metric_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='reportedmetric',
-            constraint=models.CheckConstraint(condition=models.Q(('value__gte', -1.7976931348623157e+308), ('value__lte', 1.7976931348623157e+308)), name='reported_metric_value'),
+            model_name="reportedmetric",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("value__gte", -1.7976931348623157e308), ("value__lte", 1.7976931348623157e308)),
+                name="reported_metric_value",
+            ),
         ),
         migrations.AddIndex(
-            model_name='tailrow',
-            index=models.Index(fields=['world', 'ts'], name='tail_row_world_ts'),
+            model_name="tailrow",
+            index=models.Index(fields=["world", "ts"], name="tail_row_world_ts"),
         ),
         migrations.AddConstraint(
-            model_name='tailrow',
-            constraint=models.UniqueConstraint(fields=('instance', 'ts', 'provenance', 'revision'), name='tail_row_unique'),
+            model_name="tailrow",
+            constraint=models.UniqueConstraint(
+                fields=("instance", "ts", "provenance", "revision"), name="tail_row_unique"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='tailrow',
-            constraint=models.CheckConstraint(condition=models.Q(('ret__gte', -1), ('ret__lte', 1.7976931348623157e+308)), name='tail_row_ret'),
+            model_name="tailrow",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("ret__gte", -1), ("ret__lte", 1.7976931348623157e308)), name="tail_row_ret"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='tailrow',
-            constraint=models.CheckConstraint(condition=models.Q(('leverage', None), models.Q(('leverage__gte', 0), ('leverage__lte', 1.7976931348623157e+308)), _connector='OR'), name='tail_row_leverage'),
+            model_name="tailrow",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("leverage", None),
+                    models.Q(("leverage__gte", 0), ("leverage__lte", 1.7976931348623157e308)),
+                    _connector="OR",
+                ),
+                name="tail_row_leverage",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='tailrow',
-            constraint=models.CheckConstraint(condition=models.Q(('turnover', None), models.Q(('turnover__gte', 0), ('turnover__lte', 1.7976931348623157e+308)), _connector='OR'), name='tail_row_turnover'),
+            model_name="tailrow",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("turnover", None),
+                    models.Q(("turnover__gte", 0), ("turnover__lte", 1.7976931348623157e308)),
+                    _connector="OR",
+                ),
+                name="tail_row_turnover",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='tailrow',
-            constraint=models.CheckConstraint(condition=models.Q(('trades', None), models.Q(('trades__gte', 0), ('trades__lte', 1.7976931348623157e+308)), _connector='OR'), name='tail_row_trades'),
+            model_name="tailrow",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("trades", None),
+                    models.Q(("trades__gte", 0), ("trades__lte", 1.7976931348623157e308)),
+                    _connector="OR",
+                ),
+                name="tail_row_trades",
+            ),
         ),
     ]
