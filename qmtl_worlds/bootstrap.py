@@ -120,13 +120,13 @@ def _find_uv() -> str | None:
 def _fetch_uv(lock: Path) -> str | None:
     """Install the locked uv alone; there is none where its project builds no wheel."""
     with tempfile.NamedTemporaryFile("w", suffix=".txt", encoding="utf-8") as requirement:
-        requirement.write(_locked_block(lock, "uv"))
+        requirement.write(locked_block(lock, "uv"))
         requirement.flush()
         wheel_only = ["--only-binary", ":all:", "--require-hashes", "-r", requirement.name]
         return _find_uv() if _run([*_pip(), "install", "--quiet", *wheel_only]) else None
 
 
-def _locked_block(lock: Path, package: str) -> str:
+def locked_block(lock: Path, package: str) -> str:
     """Return the lines of one package of a lock: its pin and the hashes that follow."""
     kept: list[str] = []
     inside = False
