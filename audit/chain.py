@@ -129,7 +129,7 @@ def _link_finding(chain: str, link: Link, last: ChainHead) -> Finding | None:
         return Finding(chain, wanted, "missing", f"the row is missing; the next one found is {link.seq}")
     if link.seq < wanted:
         return Finding(chain, link.seq, "repeated", f"the row comes again after {last.seq}")
-    if link.computed != link.hash:
+    if not link.computed or link.computed != link.hash:
         return Finding(chain, link.seq, "altered", "its content does not match its hash")
     if link.prev_hash != last.hash:
         return Finding(chain, link.seq, "unlinked", f"it does not follow the hash of row {last.seq}")

@@ -99,8 +99,9 @@ def finish_run(*, run: AuditRun, outcome: RunOutcome, act: Act) -> AuditRun:
     run.envelope = zlib.compress(outcome.decision)
     run.decision_digest = digest_bytes(outcome.decision)
     run.chunks_digest = chunks_digest(outcome.chunks)
+    _close(run, act)
     _insert_parts(run, outcome)
-    return _close(run, "evaluation.recorded", act)
+    return _recorded(run, "evaluation.recorded", act)
 
 
 @transaction.atomic
@@ -112,7 +113,8 @@ def fail_run(*, run: AuditRun, error: str, act: Act) -> AuditRun:
     """
     run.state = AuditRunState.ERROR
     run.error = redact_text(error).replace("\x00", "")
-    return _close(run, "evaluation.failed", act)
+    _close(run, act)
+    return _recorded(run, "evaluation.failed", act)
 
 
 def chunks_digest(chunks: Iterable[Chunk]) -> str:
@@ -160,12 +162,15 @@ def _insert_parts(run: AuditRun, outcome: RunOutcome) -> None:
     )
 
 
-def _close(run: AuditRun, kind: str, act: Act) -> AuditRun:
-    """Write a run's last state if it is still running, and its event."""
+def _close(run: AuditRun, act: Act) -> None:
+    """Write a run's last state if it is still running; of two that close it, one can."""
     run.finished_at = act.now
     values = {name: getattr(run, name) for name in _WRITTEN_AT_THE_END}
     if not AuditRun.objects.filter(pk=run.pk, state=AuditRunState.RUNNING).update(**values):
         raise RunStateError(run.run_id, state=AuditRun.objects.get(pk=run.pk).state, wanted="finished")
+
+
+def _recorded(run: AuditRun, kind: str, act: Act) -> AuditRun:
     record(
         chain=run.world_id,
         kind=kind,

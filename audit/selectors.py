@@ -15,7 +15,7 @@ from qmtl_worlds.contracts.errors import InputInvalidError, RunNotFoundError
 
 LARGEST_PAGE: Final = 500
 
-_CURSOR = re.compile(r"(\d{0,18})\.(\d{0,18})", re.ASCII)
+_CURSOR = re.compile(r"(\d{1,18})\.(\d{1,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +50,16 @@ def list_events(*, chain: str, wanted: EventFilter, cursor: str = "", limit: int
     """
     if not 1 <= limit <= LARGEST_PAGE:
         raise InputInvalidError(field="limit", reason=f"must be between 1 and {LARGEST_PAGE}")
-    below = dict(zip((chain, kill_chain(chain)), _parse_cursor(cursor), strict=True))
-    newest = [event for name, bound in below.items() for event in _matching(name, wanted, bound)[: limit + 1]]
-    newest.sort(key=lambda event: event.pk, reverse=True)
-    page = tuple(newest[:limit])
-    for event in page:
-        below[event.chain] = event.seq
-    more = len(newest) > limit
-    return EventPage(page, ".".join("" if bound is None else str(bound) for bound in below.values()) if more else "")
+    found: list[AuditEvent] = []
+    below: dict[str, int] = {}
+    for name, bound in zip((chain, kill_chain(chain)), _parse_cursor(cursor), strict=True):
+        newest = list(_matching(name, wanted, bound)[: limit + 1])
+        below[name] = newest[0].seq + 1 if newest else 0
+        found += newest
+    found.sort(key=lambda event: event.pk, reverse=True)
+    page = tuple(found[:limit])
+    below |= {event.chain: event.seq for event in page}
+    return EventPage(page, ".".join(str(bound) for bound in below.values()) if len(found) > limit else "")
 
 
 def get_run(*, world_id: str, run_id: str) -> AuditRun:
@@ -91,14 +93,16 @@ def list_runs(*, world_id: str, before_pk: int | None = None, limit: int = 100) 
 
 
 def find_chunk(*, run: AuditRun, key: str) -> bytes | None:
-    """Return the packed decisions among which that of instance ``key`` is, if the run has one; one indexed read."""
-    chunk = AuditChunk.objects.filter(run=run, first_key__lte=key).order_by("-first_key").first()
-    return bytes(chunk.data) if chunk and key <= chunk.last_key else None
+    """Return the packed decisions among which that of instance ``key`` is, or None where no chunk covers it."""
+    # Compared here, since a database may compare text in the order of a language.
+    ranges = AuditChunk.objects.filter(run=run).order_by().values_list("pk", "first_key", "last_key")
+    covering = [pk for pk, first, last in ranges if first <= key <= last]
+    return bytes(AuditChunk.objects.get(pk=covering[0]).data) if covering else None
 
 
 def list_highlights(*, run: AuditRun, kind: HighlightKind) -> tuple[str, ...]:
     """List the keys of the instances that stand out in a run in one way, sorted."""
-    return tuple(AuditHighlight.objects.filter(run=run, kind=kind).order_by("key").values_list("key", flat=True))
+    return tuple(sorted(AuditHighlight.objects.filter(run=run, kind=kind).order_by().values_list("key", flat=True)))
 
 
 def _matching(chain: str, wanted: EventFilter, below: int | None) -> QuerySet[AuditEvent]:
@@ -116,9 +120,10 @@ def _matching(chain: str, wanted: EventFilter, below: int | None) -> QuerySet[Au
 
 
 def _parse_cursor(cursor: str) -> tuple[int | None, int | None]:
-    """Read ``world.kill``: below which sequence number to go on in either chain, nothing meaning from the newest."""
-    match = _CURSOR.fullmatch(cursor or ".")
+    """Read ``world.kill``: below which sequence number to go on in either chain."""
+    if not cursor:
+        return None, None
+    match = _CURSOR.fullmatch(cursor)
     if match is None:
         raise InputInvalidError(field="cursor", reason="must be the next_cursor of a page")
-    world, kill = (int(bound) if bound else None for bound in match.groups())
-    return world, kill
+    return int(match[1]), int(match[2])

@@ -45,6 +45,11 @@ def protect(*rules: Rule) -> None:
     _rules.update({rule.table: rule for rule in rules})
 
 
+def forget(table: str) -> None:
+    """Take back the rule for a table; ``install`` then drops its triggers."""
+    _rules.pop(table, None)
+
+
 def install(connection: BaseDatabaseWrapper) -> tuple[str, ...]:
     """Bring the triggers of all protected tables that exist up to date; return ``table: operation`` of each new one."""
     wanted = {trigger.name: trigger for trigger in _wanted(connection)}

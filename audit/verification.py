@@ -114,8 +114,9 @@ def _what_differs(run: AuditRun, event: AuditEvent) -> str:
         return "its decision cannot be read"
     if digest_bytes(decision) != run.decision_digest:
         return "its decision does not match its digest"
-    chunks = run.chunks.order_by("first_key").values_list("first_key", "last_key", "data")
-    if chunks_digest((first, last, bytes(data)) for first, last, data in chunks) != run.chunks_digest:
+    # Sorted here, since a database may sort text in the order of a language.
+    chunks = sorted((chunk.first_key, chunk.last_key, bytes(chunk.data)) for chunk in run.chunks.all())
+    if chunks_digest(chunks) != run.chunks_digest:
         return "its decisions per instance do not match their digest"
     return ""
 
