@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import LiteralString
 
 import psycopg
-from django.db import connection
+from django.db import connection, connections
 from django.db.backends.postgresql.base import DatabaseWrapper as PostgresConnection
 from psycopg import sql
 
@@ -65,9 +65,10 @@ def _copy_database(source: str, target: str) -> None:
 
 
 def _maintenance() -> psycopg.Connection:
-    assert isinstance(connection, PostgresConnection)
-    connection.close_pool()
-    parameters = connection.get_connection_params() | {"dbname": "postgres"}
+    wrapper = connections["default"]
+    assert isinstance(wrapper, PostgresConnection)
+    wrapper.close_pool()
+    parameters = wrapper.get_connection_params() | {"dbname": "postgres"}
     wanted = {key: parameters[key] for key in ("dbname", "user", "password", "host", "port") if parameters.get(key)}
     return psycopg.connect(**wanted, autocommit=True)
 
