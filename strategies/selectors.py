@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final
 
-from django.db import connection
-
 from qmtl_worlds.contracts.errors import InputInvalidError, StrategyNotFoundError
 from qmtl_worlds.contracts.ids import Side
 from qmtl_worlds.contracts.metric_names import REPORTED_PREFIX
@@ -24,6 +22,7 @@ from strategies.models import (
     SeriesHead,
     StrategyInstance,
 )
+from strategies.rows import fetch_packed, placeholders
 
 PRECEDENCE: Final = {Provenance.BACKTEST.value: 0, Provenance.PAPER.value: 1, Provenance.LIVE.value: 2}
 """Where two series have the same bar, the one with the higher number counts."""
@@ -229,14 +228,7 @@ _BLOCKS: Final = (
 
 
 def _fetch(query: str, extent: tuple[str, int, int, int], provenance: Sequence[str]) -> list[tuple[Any, ...]]:
-    """Run one read; on PostgreSQL in its binary form, which does not spell packed bytes in hexadecimal."""
-    sql = f"{query}({', '.join(['%s'] * len(provenance))})"
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.cursor.execute(sql, (*extent, *provenance), binary=True)
-        else:
-            cursor.execute(sql, (*extent, *provenance))
-        return list(cursor.fetchall())
+    return fetch_packed(query + placeholders(provenance), (*extent, *provenance))
 
 
 def _seconds(time: datetime | None) -> float:

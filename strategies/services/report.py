@@ -25,6 +25,15 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
 @dataclass(frozen=True, slots=True)
+class ReportedValues:
+    """Metrics as of a time, by name with or without ``reported.``; ``revise`` allows corrections."""
+
+    as_of: datetime
+    values: Mapping[str, float]
+    revise: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ReportResult:
     """What became of the values; ``revision`` is None where nothing was stored."""
 
@@ -35,10 +44,8 @@ class ReportResult:
 
 
 @transaction.atomic
-def report_metrics(
-    *, target: SeriesTarget, as_of: datetime, values: Mapping[str, float], revise: bool, act: Act
-) -> ReportResult:
-    """Store metrics of one instance as of a time; names come with or without ``reported.``.
+def report_metrics(*, target: SeriesTarget, reported: ReportedValues, act: Act) -> ReportResult:
+    """Store metrics of one instance.
 
     The same values again are left alone. Other values for the same time are a conflict, or with ``revise`` a
     correction. ``act.now`` is the database's clock.
@@ -48,13 +55,13 @@ def report_metrics(
         InputInvalidError: a name is malformed, a value is NaN or infinite, or ``as_of`` is naive or lies ahead.
         SeriesConflictError: a value contradicts a stored one.
     """
-    told = _checked(values)
+    told, as_of = _checked(reported.values), reported.as_of
     _check_time(as_of, now=act.now)
     instance = get_instance(target.world_id, target.strategy_id, target.side, locked=True)
     known = _known(instance, as_of)
     new = {name: value for name, value in told.items() if known.get(name) != value}
     changed = sorted(name for name in new if name in known)
-    if changed and not revise:
+    if changed and not reported.revise:
         raise SeriesConflictError(row=list(told).index(changed[0]), ts=as_of.isoformat())
     result = ReportResult(len(new) - len(changed), len(told) - len(new), len(changed), None)
     if not new:
