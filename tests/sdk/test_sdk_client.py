@@ -24,7 +24,7 @@ from qmtl_worlds.sdk.series import Series
 from qmtl_worlds.sdk.transport import Reply, Request
 from tests.sdk.activations import STRATEGY, WORLD, activation, wire_activation
 
-TOKEN = "qw_runner_1_canary-secret_0"  # noqa: S105 - a canary
+TOKEN = "qw_runner_1_canary-secret_0"
 
 
 @dataclass(slots=True)

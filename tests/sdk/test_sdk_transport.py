@@ -18,6 +18,7 @@ class Handler(BaseHTTPRequestHandler):
     """Keeps connections open, and breaks them where the path says so."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     connections: ClassVar[list[int]] = []
 
     def do_GET(self) -> None:
