@@ -69,7 +69,7 @@ class CorrelationScreen:
         self._cap = cap
         self._mode = mode
         self._min_overlap = max(30, window // 2) if min_overlap is None else min_overlap
-        self._units = np.empty(self._returns.shape)
+        self._units: Floats = np.empty(self._returns.shape)
         self._is_ready = np.zeros(len(self._returns), dtype=np.bool_)
         self._has_gaps = np.zeros(len(self._returns), dtype=np.bool_)
         self._is_flat = np.zeros(len(self._returns), dtype=np.bool_)
@@ -149,9 +149,9 @@ class CorrelationScreen:
 
     def _screen_complete(self, rows: Rows, chosen: Rows) -> tuple[Floats, Mask, Mask]:
         size = self._units[rows] @ self._units[chosen].T
-        unknown = self._is_flat[rows][:, None] | self._is_flat[chosen]
-        if self._units.shape[1] < self._min_overlap:
-            unknown[:] = True
+        unknown = np.full(size.shape, self._units.shape[1] < self._min_overlap)
+        unknown[self._is_flat[rows], :] = True
+        unknown[:, self._is_flat[chosen]] = True
         return size, unknown, np.zeros(size.shape, dtype=np.bool_)
 
     def _screen_gaps(self, rows: Rows, chosen: Rows) -> tuple[Floats, Mask, Mask]:

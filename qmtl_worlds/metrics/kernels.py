@@ -36,7 +36,7 @@ def _period_sharpe_error(window: Window, settings: MetricSettings) -> Floats:
     """Return the standard error of the Sharpe ratio of one period (Bailey and Lopez de Prado 2012)."""
     ratio = _period_sharpe(window, settings)
     spread = 1.0 - window.skew * ratio + (window.kurt - 1.0) / 4.0 * ratio * ratio
-    return np.sqrt(spread / (window.n_obs - 1))
+    return np.sqrt(np.where(spread > 0.0, spread, np.nan) / (window.n_obs - 1))
 
 
 def _sharpe(window: Window, settings: MetricSettings) -> Floats:
@@ -111,8 +111,8 @@ def _value_at_risk(percent: int) -> Kernel:
         steps = np.maximum(window.n_obs - 1, 0)
         below = steps * percent // 100
         share = steps * percent % 100 / 100.0
-        low = window.worst[below, at]
-        high = window.worst[np.minimum(below + 1, steps), at]
+        low: Floats = window.worst[below, at]
+        high: Floats = window.worst[np.minimum(below + 1, steps), at]
         return 0.0 - (low * (1.0 - share) + high * share)
 
     return kernel
@@ -124,7 +124,8 @@ def _expected_shortfall(percent: int) -> Kernel:
     def kernel(window: Window, _settings: MetricSettings) -> Floats:
         last = np.maximum(window.n_obs - 1, 0) * percent // 100
         sums = running_sum(window.worst[: int(last.max(initial=0)) + 1].copy())
-        return 0.0 - sums[last, np.arange(len(last))] / (last + 1)
+        shortfall: Floats = 0.0 - sums[last, np.arange(len(last))] / (last + 1)
+        return shortfall
 
     return kernel
 

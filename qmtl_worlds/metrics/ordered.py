@@ -31,7 +31,8 @@ def ordered_sum(block: Floats) -> Floats:
         np.add(block[odd::2], block[odd + 1 :: 2], out=pairs[odd:])
         pairs[:odd] = block[:odd]
         block = pairs
-    return block[0]
+    total: Floats = block[0]
+    return total
 
 
 def running_product(block: Floats) -> Floats:
