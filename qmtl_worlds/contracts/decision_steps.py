@@ -140,13 +140,14 @@ def _rejection(row: Row, facts: Facts, phase: str, stage: Stage) -> TraceStep:
 
 
 def _blockers(row: Row, facts: Facts, phase: str, reason: Reason) -> tuple[str, ...]:
-    members = facts["target" if phase == "reject" else "final"]
+    members = facts["target" if phase == "reject" else "late"]
     if reason in _CORRELATIONS:
         number = int(row[f"{phase}_blocker"])
         return () if number == NOBODY else (members[number][0],)
     ahead = [member for member in members if phase == "late" or member[1] < row["rank"] or reason is Reason.NOT_OPTIMAL]
     if reason is Reason.SECTOR_CAP:
-        ahead = [member for member in ahead if member[3] == facts["sectors"][int(row["sector"])]]
+        number = int(row["sector"])
+        ahead = [member for member in ahead if number != NOBODY and member[3] == facts["sectors"][number]]
     elif reason in {Reason.SIDE_FULL, Reason.GROSS_BUDGET}:
         ahead = [member for member in ahead if member[2] == row["side"]]
     return tuple(member[0] for member in ahead)

@@ -56,7 +56,7 @@ def limits_of(policy: CompiledPolicy, pairs: PairRule | None) -> Limits:
     long, short = SIDES
     return Limits(
         total=selection.topk.total,
-        by_side=(selection.topk.by_side[long], selection.topk.by_side[short]),
+        by_side=(_slots(policy, long), _slots(policy, short)),
         slot=(policy.slot_weight(long), policy.slot_weight(short)),
         max_weight=(policy.max_weight(long), policy.max_weight(short)),
         per_sector=exposure.sector_cap.per_sector if exposure.sector_cap else np.inf,
@@ -64,6 +64,11 @@ def limits_of(policy: CompiledPolicy, pairs: PairRule | None) -> Limits:
         leverage=exposure.leverage_cap,
         pairs=pairs,
     )
+
+
+def _slots(policy: CompiledPolicy, side: Side) -> int:
+    """Return the slots of a side, none where a slot is worth nothing: a member always has a weight."""
+    return policy.document.selection.topk.by_side[side] if policy.slot_weight(side) > 0 else 0
 
 
 def book_of(frame: Frame, leverage: Operand, limits: Limits, exposure: Exposure) -> Book:

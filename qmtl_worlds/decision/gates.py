@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from qmtl_worlds.decision.codes import Codes, Floats
+from qmtl_worlds.decision.codes import Codes
 from qmtl_worlds.decision.expressions import Judgement, Operand, Table, all_of, any_of, judge, none_of, number
 from qmtl_worlds.policy.compiler import CompiledPolicy
 from qmtl_worlds.policy.nodes import (
@@ -57,11 +57,16 @@ def judge_gates(policy: CompiledPolicy, table: Table, *, count: int) -> GateResu
     results = []
     for condition in policy.conditions:
         pairs = [_pair(pair, table, operands) for pair in _comparisons(condition.node)]
-        verdict = _broadcast(judge(condition.node, table), count)
+        verdict = _judged(judge(condition.node, table), count)
         results.append(ConditionResult(condition.text, condition.path, verdict, tuple(pairs)))
     verdicts = {result.path: result.judgement for result in results}
-    stored = {name: Operand(_column(item.value, count), item.reason) for name, item in operands.items()}
+    stored = {name: broadcast(operand, count) for name, operand in operands.items()}
     return GateResult(_fold(policy.gates, verdicts), tuple(results), stored)
+
+
+def broadcast(operand: Operand, count: int) -> Operand:
+    """Return ``operand`` as columns of ``count`` rows, also where it is a constant."""
+    return Operand(np.broadcast_to(operand.value, (count,)).astype(np.float64), _codes(operand.reason, count))
 
 
 def _fold(node: GateNode, verdicts: Mapping[str, Judgement]) -> Judgement:
@@ -105,13 +110,9 @@ def _operand(node: Expr, table: Table, operands: dict[str, Operand]) -> str | fl
             return column
 
 
-def _broadcast(judgement: Judgement, count: int) -> Judgement:
+def _judged(judgement: Judgement, count: int) -> Judgement:
     return Judgement(_codes(judgement.verdict, count), _codes(judgement.reason, count))
 
 
 def _codes(values: Codes, count: int) -> Codes:
     return np.broadcast_to(values, (count,)).astype(np.uint8)
-
-
-def _column(values: Floats, count: int) -> Floats:
-    return np.broadcast_to(values, (count,)).astype(np.float64)

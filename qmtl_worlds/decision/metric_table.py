@@ -19,6 +19,7 @@ from qmtl_worlds.policy.compiler import CompiledPolicy
 
 HISTORY: Final = MetricRef("sample_days")
 LEVERAGE: Final = MetricRef("leverage")
+VOLATILITY: Final = MetricRef("volatility", "mid")
 _BY_STATUS: Final = {
     MetricStatus.OK: Reason.OK,
     MetricStatus.INSUFFICIENT: Reason.METRIC_INSUFFICIENT,
