@@ -8,8 +8,8 @@ from typing import Final, Literal, assert_never
 
 from qmtl_worlds.contracts.activation import ActivationEnvelope, ActivationReason, GateLevel
 
-VenueMode = Literal["paper", "live"]
-"""Where the orders behind a gate go: to a simulated venue, or to one with money."""
+VenueMode = Literal["paper", "live", "replay"]
+"""Where the orders behind a gate go: to a simulated venue, to one with money, or into a replay of history."""
 
 OnExpiry = Literal["reduce_only", "closed"]
 """What still passes when the lease has run out: orders that reduce risk, or none."""
@@ -70,7 +70,7 @@ def judge(
     """
     if activation is None:
         return Verdict(allowed=False, weight=0.0, reason=NOT_READY, retry_after_ms=rules.retry_after_ms)
-    if not _venue_matches(activation, rules.venue_mode):
+    if activation.mode != rules.venue_mode:
         return Verdict(allowed=False, weight=0.0, reason=VENUE_MISMATCH)
     if not now < deadline:
         return _judge_expired(activation, reduces=reduces, rules=rules)
@@ -81,11 +81,6 @@ def judge(
             return _judge_shut(activation, reduces=reduces, rules=rules)
         case other:
             assert_never(other)
-
-
-def _venue_matches(activation: ActivationEnvelope, venue_mode: VenueMode) -> bool:
-    """A replay of history sends its orders to a simulated venue; a shadow world sends none."""
-    return activation.mode == venue_mode or (activation.mode, venue_mode) == ("replay", "paper")
 
 
 def _judge_expired(activation: ActivationEnvelope, *, reduces: bool | None, rules: GateRules) -> Verdict:

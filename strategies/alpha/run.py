@@ -74,7 +74,7 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = new_parser(__doc__)
     parser.add_argument("--strategy-id", required=True)
     parser.add_argument("--side", default="long", choices=["long", "short"])
-    parser.add_argument("--venue-mode", default="paper", choices=["paper", "live"])
+    parser.add_argument("--venue-mode", default="paper", choices=["paper", "live", "replay"])
     parser.add_argument("--every", type=float, default=1.0, help="seconds from one session to the next")
     parser.add_argument("--stdin", action="store_true", help="read the dates of the sessions instead")
     return parser.parse_args(arguments)

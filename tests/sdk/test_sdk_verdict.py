@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from qmtl_worlds.contracts.activation import ActivationEnvelope, GateLevel
 from qmtl_worlds.sdk.permission import grant
-from qmtl_worlds.sdk.verdict import GateRules, Verdict, judge
+from qmtl_worlds.sdk.verdict import GateRules, VenueMode, Verdict, judge
 from tests.sdk.activations import activation, shut
 
 PAPER = GateRules()
@@ -27,7 +27,9 @@ ACTIVATIONS = st.sampled_from(
     ]
 )
 RULES = st.builds(
-    GateRules, venue_mode=st.sampled_from(["paper", "live"]), on_expiry=st.sampled_from(["reduce_only", "closed"])
+    GateRules,
+    venue_mode=st.sampled_from(["paper", "live", "replay"]),
+    on_expiry=st.sampled_from(["reduce_only", "closed"]),
 )
 
 
@@ -90,17 +92,18 @@ def test_gate_set_to_close_on_expiry_stops_exits_after_the_lease() -> None:
     ("mode", "venue", "allowed"),
     [
         ("paper", "paper", True),
-        ("replay", "paper", True),
+        ("replay", "replay", True),
         ("live", "live", True),
         ("live", "paper", False),
         ("paper", "live", False),
+        ("replay", "paper", False),
         ("replay", "live", False),
         ("shadow", "paper", False),
         ("shadow", "live", False),
     ],
 )
-def test_venue_must_match_the_mode_of_the_world(mode: str, venue: str, *, allowed: bool) -> None:
-    rules = GateRules(venue_mode="live" if venue == "live" else "paper")
+def test_venue_must_match_the_mode_of_the_world(mode: str, venue: VenueMode, *, allowed: bool) -> None:
+    rules = GateRules(venue_mode=venue)
 
     verdict = judged(activation(mode=mode, effective_mode=mode), reduces=True, rules=rules)
 

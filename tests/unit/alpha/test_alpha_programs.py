@@ -71,7 +71,9 @@ def common(tmp_path: Path) -> Iterator[list[str]]:
 
 
 def test_run_asks_the_gate_and_prints_what_it_was_told(common: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    code = run.main([*common, "--strategy-id", "reversal-3.MSFT", "--after", "2013-02-01", "--every", "0"])
+    code = run.main(
+        [*common, "--strategy-id", "reversal-3.MSFT", "--venue-mode", "replay", "--after", "2013-02-01", "--every", "0"]
+    )
 
     lines = capsys.readouterr().out.splitlines()
     assert code == 0
@@ -85,7 +87,7 @@ def test_run_trades_the_sessions_that_it_is_told_of(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("2013-02-05\n2013-02-06\n2013-02-09\n"))
 
-    run.main([*common, "--strategy-id", "momentum-250.GOOG", "--side", "long", "--stdin"])
+    run.main([*common, "--strategy-id", "momentum-250.GOOG", "--venue-mode", "replay", "--stdin"])
 
     assert capsys.readouterr().out.splitlines() == [
         "momentum-250.GOOG long: gate READY",
