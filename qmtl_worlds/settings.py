@@ -156,6 +156,11 @@ def _postgresql(address: env.DatabaseAddress) -> dict[str, Any]:
 _address = env.database("DATABASE_URL")
 DATABASES = {"default": _postgresql(_address) if _address else _sqlite(DATA_DIR / "worlds.sqlite3")}
 
+# -- The apply protocol -------------------------------------------------------
+
+# Divides the fixed lengths of PROTOCOL 3 (run deadline, worker lease, slack), so that tests need not wait.
+TIME_SCALE = env.integer("QW_TIME_SCALE", 1, least=1)
+
 # -- Redis: projection, broker and cache, a database number each ---------------
 
 REDIS = env.redis("REDIS_URL", f"unix://{DATA_DIR}/valkey/valkey.sock")
@@ -225,7 +230,7 @@ SPECTACULAR_SETTINGS = {
 # -- Static files: served by the process itself, from the packages and static/ --
 
 STATIC_URL = "static/"
-STATIC_ROOT = DATA_DIR / "static"
+STATIC_ROOT = env.folder("QW_STATIC_ROOT", DATA_DIR / "static")
 STATICFILES_DIRS = [folder for folder in (BASE_DIR / "static",) if folder.is_dir()]
 WHITENOISE_USE_FINDERS = True
 
