@@ -26,7 +26,10 @@ Chunk = tuple[str, str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class RunStart:
-    """An evaluation about to run; ``slot`` is the due time of a scheduled one."""
+    """An evaluation about to run; ``slot`` is the due time of a scheduled one.
+
+    ``now`` is the world's time of the call, where that is not the act's: a replay has a clock of its own.
+    """
 
     world_id: str
     run_id: str
@@ -34,6 +37,7 @@ class RunStart:
     as_of: datetime
     engine_version: str
     slot: datetime | None = None
+    now: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,7 @@ def start_run(*, start: RunStart, act: Act) -> tuple[AuditRun, bool]:
         defaults={
             "kind": start.kind,
             "as_of": start.as_of,
-            "now": act.now,
+            "now": start.now or act.now,
             "slot": start.slot,
             "engine_version": start.engine_version,
             "actor": redact_text(act.actor),

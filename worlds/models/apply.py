@@ -46,6 +46,7 @@ class ApplyRun(models.Model):
         "self", null=True, blank=True, on_delete=models.PROTECT, related_name="increase_runs"
     )
     rollback_to = models.PositiveBigIntegerField(null=True, blank=True)
+    auto = models.BooleanField(default=False, help_text="inside what was approved with the version")
     approvals_needed = models.PositiveSmallIntegerField(default=1)
     approval_round = models.PositiveSmallIntegerField(default=1)
     requested_by = models.CharField(max_length=200)
@@ -57,7 +58,6 @@ class ApplyRun(models.Model):
     epoch = models.PositiveIntegerField(default=0)
     attempts = models.PositiveSmallIntegerField(default=0)
     lease_until = models.DateTimeField(null=True, blank=True)
-    closed_since = models.DateTimeField(null=True, blank=True)
     drain_until = models.DateTimeField(null=True, blank=True)
     deadline_at = models.DateTimeField(null=True, blank=True)
     state_changed_at = models.DateTimeField()

@@ -21,13 +21,9 @@ LEASE_MS_RANGE: Final = (1_000, 60_000)
 class WorldQuerySet(models.QuerySet["World"]):
     """Races over a world's row are decided here, each by one statement."""
 
-    def due(self, now: datetime) -> WorldQuerySet:
-        """Return the worlds whose next evaluation slot has come, oldest first."""
-        return self.filter(state=World.State.ACTIVE, next_slot_at__lte=now).order_by("next_slot_at", "id")
-
-    def claim_slot(self, world_id: str, *, slot: datetime, following: datetime | None) -> bool:
-        """Move the schedule past ``slot``; False where another process was first."""
-        return self.filter(id=world_id, next_slot_at=slot).update(next_slot_at=following, last_slot_at=slot) == 1
+    def claim_slot(self, world_id: str, *, last: datetime | None, slot: datetime) -> bool:
+        """Move the schedule from slot ``last`` to ``slot``; False where another process was first."""
+        return self.filter(id=world_id, last_slot_at=last).update(last_slot_at=slot) == 1
 
     def bump(self, world_id: str) -> int:
         """Raise the sequence (the number of any visible change) and return it; the caller holds the row's lock."""
@@ -82,7 +78,6 @@ class World(models.Model):
         "worlds.PolicyVersion", null=True, blank=True, on_delete=models.PROTECT, related_name="+"
     )
     replay_now = models.DateTimeField(null=True, blank=True)
-    next_slot_at = models.DateTimeField(null=True, blank=True, db_index=True)
     last_slot_at = models.DateTimeField(null=True, blank=True)
     created_by = models.CharField(max_length=200, blank=True)
     created_at = models.DateTimeField()

@@ -49,7 +49,7 @@ def request_evaluation(*, world_id: str, request: EvaluationRequest, act: Act) -
     as_of = request.as_of or now
     if as_of > now:
         raise InputInvalidError(field="as_of", reason=f"is after the world's clock, {now.isoformat()}")
-    start = RunStart(world_id, request.run_id, request.kind, as_of, now, __version__, request.slot)
+    start = RunStart(world_id, request.run_id, request.kind, as_of, __version__, request.slot, now)
     run, is_new = start_run(start=start, act=act)
     if not is_new and request.as_of is not None and run.as_of != request.as_of:
         raise RunIdReusedError(request.run_id, request_digest=run.inputs_digest)

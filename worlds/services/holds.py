@@ -5,11 +5,11 @@ from __future__ import annotations
 from django.db import transaction
 
 from audit.recorder import record
-from qmtl_worlds.contracts.activation import GateLevel
 from qmtl_worlds.contracts.acts import Act
-from qmtl_worlds.lifecycle.holds import HoldKind
+from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 from worlds.models import GateHold, World
 from worlds.services.changes import announce, locked_world
+from worlds.services.projection import project_after_commit
 
 
 @transaction.atomic
@@ -17,9 +17,9 @@ def freeze(*, world_id: str, act: Act) -> World:
     """Let only orders that reduce risk through; the active set is kept. Twice is once."""
     act.require("gate.close", world_id)
     world = locked_world(world_id)
-    hold, made = place_hold(world=world, kind=HoldKind.FREEZE, owner="operator", level=GateLevel.REDUCE_ONLY, act=act)
-    if made:
-        announce(world, kind="activation_updated", payload={"hold": hold.kind}, now=act.now)
+    if place_hold(world=world, hold=make_hold(HoldKind.FREEZE, "operator"), act=act):
+        announce(world, kind="activation_updated", payload={"hold": HoldKind.FREEZE}, now=act.now)
+        project_after_commit(world_id=world.id)
         record(chain=world.id, kind="gate.frozen", act=act, subject=world.id)
     return world
 
@@ -31,6 +31,7 @@ def unfreeze(*, world_id: str, act: Act) -> World:
     world = locked_world(world_id)
     if lift_hold(world=world, kind=HoldKind.FREEZE, owner="operator"):
         announce(world, kind="activation_updated", payload={"hold_lifted": HoldKind.FREEZE}, now=act.now)
+        project_after_commit(world_id=world.id)
         record(chain=world.id, kind="gate.unfrozen", act=act, subject=world.id)
     return world
 
@@ -49,21 +50,21 @@ def resume(*, world_id: str, act: Act) -> World:
     return _set_paused(world_id, act, paused=False)
 
 
-def place_hold(
-    *, world: World, kind: HoldKind, owner: str, level: GateLevel, act: Act, scope: str = ""
-) -> tuple[GateHold, bool]:
-    """Add a hold to the set; the same kind, owner and scope again changes nothing.
-
-    Returns:
-        The hold, and whether it is new.
-    """
-    return GateHold.objects.get_or_create(
+def place_hold(*, world: World, hold: Hold, act: Act) -> bool:
+    """Add a hold to the set, and tell whether it is new; the same kind, owner and scope again changes nothing."""
+    _, made = GateHold.objects.get_or_create(
         world=world,
-        scope=scope,
-        kind=kind.value,
-        owner=owner,
-        defaults={"level": level.value, "reason": act.reason, "placed_by": act.actor, "placed_at": act.now},
+        scope=hold.key.text if hold.key else "",
+        kind=hold.kind.value,
+        owner=hold.owner,
+        defaults={
+            "level": hold.level.value,
+            "reason": act.reason,
+            "placed_by": act.actor,
+            "placed_at": act.now,
+        },
     )
+    return made
 
 
 def lift_hold(*, world: World, kind: HoldKind, owner: str, scope: str = "") -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from django.db import transaction
-from qmtl_worlds.policy.lint import lint
 
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
@@ -15,10 +14,13 @@ from qmtl_worlds.contracts.errors import (
     RunStateError,
     SelfApprovalError,
 )
-from qmtl_worlds.policy.compiler import CompiledPolicy, compile_policy
+from qmtl_worlds.policy.compiler import compile_policy
+from qmtl_worlds.policy.lint import lint
+from strategies.services.currency import refresh_world_currency
 from worlds.models import PolicyChange, PolicyVersion, World
 from worlds.services.changes import announce, locked_world
-from worlds.services.scheduling import reschedule
+from worlds.services.freshness import freshness_rule
+from worlds.services.projection import project_after_commit
 
 
 @transaction.atomic
@@ -132,7 +134,8 @@ def put_in_force(*, world: World, policy: PolicyVersion, act: Act) -> None:
     before = world.policy.version if world.policy else None
     world.policy = policy
     world.save(update_fields=["policy"])
-    reschedule(world=world, now=act.now)
+    refresh_world_currency(world_id=world.id, rule=freshness_rule(world))
+    project_after_commit(world_id=world.id)
     announce(
         world,
         kind="policy_updated",
@@ -148,11 +151,6 @@ def put_in_force(*, world: World, policy: PolicyVersion, act: Act) -> None:
         after={"version": policy.version, "checksum": policy.checksum},
         policy_version=policy.version,
     )
-
-
-def compiled_policy(policy: PolicyVersion) -> CompiledPolicy:
-    """Return the compiled form of a stored version; it compiled when it was stored."""
-    return compile_policy(policy.text, world_id=policy.world_id)
 
 
 def _put_first_in_force(world: World, policy: PolicyVersion, act: Act) -> None:

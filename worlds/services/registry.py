@@ -115,9 +115,8 @@ def archive_world(*, world_id: str, act: Act) -> World:
     if active:
         raise WorldActiveError(world_id, active_count=active)
     world.state = World.State.DELETED
-    world.next_slot_at = None
     world.changed_at = act.now
-    world.save(update_fields=["state", "next_slot_at", "changed_at"])
+    world.save(update_fields=["state", "changed_at"])
     announce(world, kind="world_archived", payload={}, now=act.now)
     record(chain=world.id, kind="world.archived", act=act, subject=world.id)
     return world

@@ -10,7 +10,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, cast
+from typing import Final
 
 import redis
 from django.conf import settings
@@ -66,7 +66,7 @@ def redis_now_ms() -> int:
         StoreUnavailableError: Redis does not answer.
     """
     try:
-        seconds, micros = cast("tuple[int, int]", _client().time())
+        seconds, micros = _client().time()
     except redis.RedisError as error:
         raise StoreUnavailableError("Redis") from error
     return seconds * 1000 + micros // 1000
@@ -93,7 +93,7 @@ def replace_copy(
         done = _client().eval(_REPLACE, 2, active_key(world_id), meta_key(world_id), *map(str, arguments))
     except redis.RedisError as error:
         raise StoreUnavailableError("Redis") from error
-    return done == 1
+    return bool(done == 1)
 
 
 def read_copy(world_id: str) -> Projected | None:

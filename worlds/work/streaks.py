@@ -32,14 +32,16 @@ class StoredStreaks:
     ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]]:
         """Return the three columns for ``instance_ids`` in their order; instances never seen have 0, 0, -1."""
         count = len(instance_ids)
-        columns = (np.zeros(count, np.int32), np.zeros(count, np.int32), np.full(count, _NO_EVIDENCE, np.int64))
+        in_streak, out_streak = np.zeros(count, np.int32), np.zeros(count, np.int32)
+        evidence = np.full(count, _NO_EVIDENCE, np.int64)
         if len(self.instance_ids) == 0:
-            return columns
+            return in_streak, out_streak, evidence
         places = np.searchsorted(self.instance_ids, instance_ids).clip(max=len(self.instance_ids) - 1)
         known = self.instance_ids[places] == instance_ids
-        for column, stored in zip(columns, (self.in_streak, self.out_streak, self.evidence), strict=True):
-            column[known] = stored[places[known]]
-        return columns
+        in_streak[known] = self.in_streak[places[known]]
+        out_streak[known] = self.out_streak[places[known]]
+        evidence[known] = self.evidence[places[known]]
+        return in_streak, out_streak, evidence
 
 
 def read_streaks(world_id: str) -> StoredStreaks:

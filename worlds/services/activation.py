@@ -1,0 +1,60 @@
+"""The answer to the question that is asked before every order."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+from qmtl_worlds.contracts.activation import ActivationEnvelope
+from qmtl_worlds.contracts.ids import InstanceKey
+from qmtl_worlds.lifecycle.gate import EntryFacts, answer, lease_left_ms
+from worlds.selectors import get_world
+from worlds.services.gate_facts import entry_facts, one_entry, world_facts
+from worlds.stores.clock import database_now, world_now
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One envelope and for how many milliseconds it may be acted on, counted from when the question was sent."""
+
+    envelope: ActivationEnvelope
+    lease_ms: int
+
+
+def activation_of(*, world_id: str, key: InstanceKey) -> Answered:
+    """Answer for one instance from the rows; unknown instances are closed, as data.
+
+    Raises:
+        WorldNotFoundError: there is no such world.
+    """
+    started = time.monotonic()  # before the rows are read (R1)
+    world = get_world(world_id)
+    now = database_now()
+    at = world_now(world, now=now)
+    entry = one_entry(world=world, key=key)
+    envelope = answer(entry, world_facts(world=world, now=now), at)
+    lease = lease_left_ms(
+        envelope,
+        lease_seconds=world.lease_ms / 1000,
+        confirmed_for_seconds=time.monotonic() - started,
+        fresh_for_seconds=_fresh_for(entry, at),
+    )
+    return Answered(envelope, lease)
+
+
+def activations_of(*, world_id: str) -> list[ActivationEnvelope]:
+    """Answer for every instance of the world, by key, from one reading of the rows.
+
+    Raises:
+        WorldNotFoundError: there is no such world.
+    """
+    world = get_world(world_id)
+    now = database_now()
+    facts, at = world_facts(world=world, now=now), world_now(world, now=now)
+    entries = entry_facts(world=world)
+    return [answer(entries[key], facts, at) for key in sorted(entries)]
+
+
+def _fresh_for(entry: EntryFacts, at: datetime) -> float:
+    return (entry.fresh_until - at).total_seconds() if entry.fresh_until else 0.0

@@ -1,0 +1,79 @@
+"""Commit active sets: immutable, numbered, and traceable to the run and the evaluation that chose each member."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.errors import PlanStaleError
+from qmtl_worlds.contracts.ids import InstanceKey
+from qmtl_worlds.contracts.plans import ActiveSet
+from qmtl_worlds.lifecycle.holds import HoldKind
+from strategies.models import StrategyInstance
+from worlds.models import ActivationEntry, ActivationSet, ApplyRun, Demotion, GateHold, World
+from worlds.selectors import Member, members_of
+from worlds.stores.clock import world_now
+
+
+def commit_set(*, world: World, run: ApplyRun, content: ActiveSet, act: Act) -> ActivationSet:
+    """Make ``content`` the world's next generation; the caller holds the world's lock.
+
+    Members that stay keep the time and the evaluation that brought them in; the cool-down of those that leave starts.
+
+    Raises:
+        PlanStaleError: a newcomer is not bound any more.
+    """
+    before = members_of(world.id, world.generation)
+    at = world_now(world, now=act.now)
+    newcomers = _instances(world, [key for key in content.weights if key not in before])
+    world.generation += 1
+    World.objects.filter(id=world.id).update(generation=world.generation)
+    committed = ActivationSet.objects.create(
+        world=world, generation=world.generation, content_hash=content.content_hash, run=run, created_at=act.now
+    )
+    evaluation_run_id = run.evaluation.run_id if run.evaluation else run.run_id
+    arrivals = {
+        key: Member(instance_id, key, content.weights[key], at, evaluation_run_id, None, None)
+        for key, instance_id in newcomers.items()
+    }
+    members = arrivals | before
+    if gone := sorted(content.weights.keys() - members.keys()):
+        raise PlanStaleError(f"{gone[0].text} is not bound any more; evaluate again.", key=gone[0].text)
+    ActivationEntry.objects.bulk_create(
+        _entry(committed, members[key], weight) for key, weight in content.weights.items()
+    )
+    _lift_withdrawals(world, content)
+    _start_cool_downs([member for key, member in before.items() if key not in content.weights], at)
+    return committed
+
+
+def _entry(committed: ActivationSet, member: Member, weight: float) -> ActivationEntry:
+    return ActivationEntry(
+        set=committed,
+        instance_id=member.instance_id,
+        weight=weight,
+        evaluation_run_id=member.evaluation_run_id,
+        promoted_at=member.promoted_at,
+    )
+
+
+def _instances(world: World, keys: list[InstanceKey]) -> dict[InstanceKey, int]:
+    current = StrategyInstance.objects.filter(
+        world=world, withdrawn_at=None, strategy_id__in={key.strategy_id for key in keys}
+    )
+    return {instance.key: instance.pk for instance in current}
+
+
+def _lift_withdrawals(world: World, content: ActiveSet) -> None:
+    """A withdrawn instance that has left the set needs no hold any more."""
+    holds = GateHold.objects.filter(world=world, kind=HoldKind.WITHDRAWN.value)
+    holds.exclude(scope__in=[key.text for key in content.weights]).delete()
+
+
+def _start_cool_downs(left: list[Member], at: datetime) -> None:
+    Demotion.objects.bulk_create(
+        [Demotion(instance_id=member.instance_id, demoted_at=at) for member in left],
+        update_conflicts=True,
+        update_fields=["demoted_at"],
+        unique_fields=["instance"],
+    )

@@ -1,0 +1,199 @@
+"""Carry apply runs forward: one transaction a transition, never sleeping, safe to call by anyone at any time."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import structlog
+from django.db import transaction
+
+from audit.recorder import record
+from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.plans import ActiveSet
+from qmtl_worlds.contracts.states import TERMINAL_STATES, RunState
+from qmtl_worlds.lifecycle.apply import Event, fire, next_step
+from qmtl_worlds.lifecycle.run import (
+    AddHold,
+    CountFenced,
+    Effect,
+    InsertSet,
+    RaiseAlert,
+    RemoveHold,
+    RunView,
+    StoreResult,
+    Transition,
+    carried_out,
+)
+from worlds.models import ApplyRun, GateHold, World
+from worlds.selectors import get_apply_run
+from worlds.services.active_sets import commit_set
+from worlds.services.changes import announce, locked_world
+from worlds.services.holds import place_hold
+from worlds.services.projection import project_after_commit
+from worlds.services.run_rows import RUN_COLUMNS, timings_of, view_of, write_view
+from worlds.services.step_facts import step_facts
+from worlds.stores.clock import database_now
+
+MAX_STEPS: Final = 12
+_AUDIT_KINDS: Final = {
+    RunState.QUEUED: "apply.queued",
+    RunState.FREEZING: "apply.freezing",
+    RunState.DRAINING: "apply.draining",
+    RunState.FROZEN: "apply.frozen",
+    RunState.SWITCHED: "apply.switched",
+    RunState.DONE: "apply.completed",
+    RunState.CANCELLED: "apply.cancelled",
+    RunState.ROLLING_BACK: "apply.rolling_back",
+    RunState.ROLLED_BACK: "apply.rolled_back",
+    RunState.HELD: "apply.held",
+}
+_ENDING_KINDS: Final = {
+    "rejected": "apply.rejected",
+    "superseded": "apply.superseded",
+    "expired": "apply.expired",
+    "aborted": "apply.aborted",
+    "taken_over": "apply.taken_over",
+    "resumed": "apply.resumed",
+}
+_log = structlog.get_logger(__name__)
+
+
+def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
+    """Take the run as far as it goes now, and give it back to whoever comes next.
+
+    A crash anywhere leaves a state; the next call goes on from there.
+    """
+    first = ApplyRun.objects.filter(world_id=world_id, increase_runs__run_id=run_id).exclude(state__in=TERMINAL_STATES)
+    for reduce_run in first:  # the reducing part of a plan goes first, or the rest starts from another set
+        advance(world_id=world_id, run_id=reduce_run.run_id, act=act)
+    epoch: int | None = None
+    for _ in range(MAX_STEPS):
+        epoch = _step(world_id, run_id, epoch, _now(act))
+        if epoch is None:
+            break
+    return get_apply_run(world_id, run_id)
+
+
+@transaction.atomic
+def fire_event(*, world_id: str, run_id: str, event: Event, act: Act) -> ApplyRun:
+    """Let something happen to a run from outside: a decision of a person, an expiry, a newer plan.
+
+    An event that is not possible in the run's state moves nothing; compare the state of the returned run.
+    """
+    world = locked_world(world_id, alive=False)
+    run = get_apply_run(world_id, run_id)
+    view = view_of(run)
+    facts = step_facts(world=world, run=run, view=view, epoch=view.epoch, now=act.now)
+    transition = fire(event, view, facts, act.now, timings=timings_of(world))
+    if transition.moved:
+        _carry_out(world, run, carried_out(view, transition), transition, act)
+    return run
+
+
+@transaction.atomic
+def _step(world_id: str, run_id: str, epoch: int | None, act: Act) -> int | None:
+    """Make one step as the run's worker; return the epoch to go on with, None where the run waits or has ended."""
+    world = locked_world(world_id, alive=False)
+    run = get_apply_run(world_id, run_id)
+    if run.state in TERMINAL_STATES:
+        return None
+    view = view_of(run)
+    if epoch is None:
+        claimed = _claim(world, run, view, act)
+        if claimed is None:
+            return None
+        view = claimed
+        epoch = view.epoch
+    facts = step_facts(world=world, run=run, view=view, epoch=epoch, now=act.now)
+    transition = next_step(view, facts, act.now, timings=timings_of(world))
+    if not transition.moved:
+        _note_fenced(transition, run)
+        _give_back(run, epoch)
+        return None
+    after = carried_out(view, transition)
+    _carry_out(world, run, after, transition, act)
+    return after.epoch
+
+
+def _claim(world: World, run: ApplyRun, view: RunView, act: Act) -> RunView | None:
+    """Become the run's worker, where it has none or its worker's lease ran out."""
+    facts = step_facts(world=world, run=run, view=view, epoch=view.epoch, now=act.now)
+    transition = fire(Event.TAKE_OVER, view, facts, act.now, timings=timings_of(world))
+    if not transition.moved:
+        return None
+    after = carried_out(view, transition)
+    write_view(run, after)
+    run.save(update_fields=RUN_COLUMNS)
+    if transition.reason in _ENDING_KINDS:
+        _record(world, run, transition, act)
+    return after
+
+
+def _give_back(run: ApplyRun, epoch: int) -> None:
+    ApplyRun.objects.filter(pk=run.pk, epoch=epoch).update(lease_until=None)
+
+
+def _carry_out(world: World, run: ApplyRun, after: RunView, transition: Transition, act: Act) -> None:
+    """Write one transition: the run's row, the world's rows, sequence, outbox and audit, all or nothing."""
+    before_state = run.state
+    write_view(run, after)
+    if run.state != before_state:
+        run.state_changed_at, run.state_reason = act.now, transition.reason
+    for effect in transition.effects:
+        _do(effect, world, run, act)
+    run.save()
+    payload = {"run_id": run.run_id, "phase": run.state, "generation": world.generation}
+    if transition.visible or run.state != before_state:
+        announce(
+            world, kind="activation_updated" if transition.visible else "apply_updated", payload=payload, now=act.now
+        )
+        project_after_commit(world_id=world.id)
+    _record(world, run, transition, act)
+
+
+def _do(effect: Effect, world: World, run: ApplyRun, act: Act) -> None:
+    """Make one effect on the world; those on the run's own row are in its view already."""
+    match effect:
+        case AddHold(hold):
+            place_hold(world=world, hold=hold, act=act)
+        case RemoveHold(kind, owner):
+            GateHold.objects.filter(world=world, kind=kind.value, owner=owner).delete()
+        case InsertSet(content):
+            _switch(world, run, content, act)
+        case StoreResult(outcome, reason):
+            run.result = {"outcome": outcome.value, "reason": reason, "generation": world.generation}
+        case RaiseAlert(kind, reason):
+            announce(world, kind="alert", payload={"alert": kind, "about": reason}, now=act.now)
+            _log.warning("alert", world_id=world.id, alert=kind, about=reason)
+        case CountFenced():
+            _log.warning("fenced", world_id=world.id, run_id=run.run_id)
+        case _:
+            return
+
+
+def _switch(world: World, run: ApplyRun, content: ActiveSet, act: Act) -> None:
+    committed = commit_set(world=world, run=run, content=content, act=act)
+    run.target_generation = committed.generation
+
+
+def _record(world: World, run: ApplyRun, transition: Transition, act: Act) -> None:
+    kind = _ENDING_KINDS.get(transition.reason) or _AUDIT_KINDS[RunState(run.state)]
+    facts = {"state": run.state, "reason": transition.reason, "generation": world.generation, "epoch": run.epoch}
+    record(
+        chain=world.id,
+        kind=kind,
+        act=act,
+        subject=run.kind,
+        after=facts,
+        run_id=run.run_id,
+        policy_version=run.policy.version,
+    )
+
+
+def _note_fenced(transition: Transition, run: ApplyRun) -> None:
+    if any(isinstance(effect, CountFenced) for effect in transition.effects):
+        _log.warning("fenced", world_id=run.world_id, run_id=run.run_id)
+
+
+def _now(act: Act) -> Act:
+    return Act(act.actor, act.reason, database_now(), act.request_id, act.person, act.grants)

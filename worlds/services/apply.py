@@ -1,0 +1,194 @@
+"""Ask that an evaluation's outcome be carried out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+
+from audit.models import AuditRun, AuditRunState
+from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.digests import digest
+from qmtl_worlds.contracts.errors import (
+    EtagMismatchError,
+    InputInvalidError,
+    PlanStaleError,
+    RunIdReusedError,
+    RunNotFoundError,
+    RunStateError,
+)
+from qmtl_worlds.contracts.ids import InstanceKey, apply_run_id, check_object_id
+from qmtl_worlds.contracts.plans import ActiveSet, ChangeReason, TransitionPlan, active_set
+from qmtl_worlds.lifecycle.approval import AutoFacts, AutoLimits, auto_refusal
+from qmtl_worlds.lifecycle.plan import split
+from worlds.models import ActivationSet, ApplyRun, PolicyChange, PolicyVersion, World
+from worlds.selectors import members_of, policy_in_force, position_of, set_of
+from worlds.services.changes import locked_world
+from worlds.services.run_rows import compiled
+from worlds.services.runs import NewRun, busy_run, create_reduce_run, reduce_run_id, start_parts
+
+
+@dataclass(frozen=True, slots=True)
+class ApplyRequest:
+    """What to carry out: the plan of a recorded evaluation, or a part of it named by hand.
+
+    ``activate`` and ``deactivate`` narrow the evaluation's plan; they may name only instances that it found eligible or
+    that are active. ``plan_hash`` and ``if_match`` say what the caller has seen.
+    """
+
+    run_id: str
+    evaluation_run_id: str
+    activate: tuple[InstanceKey, ...] | None = None
+    deactivate: tuple[InstanceKey, ...] | None = None
+    plan_hash: str | None = None
+    if_match: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """Return what decides whether a repeated run id is the same request."""
+        named = [None if keys is None else [key.text for key in keys] for keys in (self.activate, self.deactivate)]
+        return digest([self.run_id, self.evaluation_run_id, *named])
+
+
+@dataclass(frozen=True, slots=True)
+class Requested:
+    """The run that answers for a request; ``replayed`` where the request was seen before."""
+
+    run: ApplyRun
+    replayed: bool
+
+
+@transaction.atomic
+def request_apply(*, world_id: str, request: ApplyRequest, act: Act) -> Requested:
+    """Start the runs of a plan, or return the one that this run id started before.
+
+    What only takes away goes at once, as a run of its own; the rest waits for approval unless the policy's envelope
+    lets the schedule go ahead. A plan without any change makes a run that is done.
+
+    Raises:
+        RunIdReusedError: the run id belongs to another request.
+        RunNotFoundError: there is no such evaluation.
+        PlanStaleError: the evaluation started from another set, or is not the newest.
+        WorldBusyError: another increase is under way.
+        EtagMismatchError: ``if_match`` is older than the world.
+    """
+    act.require("apply.request", world_id)
+    check_object_id(request.run_id, field="run_id")
+    world = locked_world(world_id)
+    if (known := ApplyRun.objects.filter(world=world, run_id=request.run_id).first()) is not None:
+        if known.request_digest != request.digest:
+            raise RunIdReusedError(request.run_id, request_digest=known.request_digest)
+        return Requested(known, replayed=True)
+    if request.if_match is not None and not request.if_match.startswith(position_of(world).text):
+        raise EtagMismatchError(expected=request.if_match, current=position_of(world).text)
+    evaluation = _evaluation(world, request.evaluation_run_id)
+    policy = policy_in_force(world)
+    plan = _plan(world, policy, evaluation, request)
+    if request.plan_hash is not None and request.plan_hash != plan.plan_hash:
+        raise PlanStaleError("The plan changed after you saw it; evaluate again.", plan_hash=plan.plan_hash)
+    new = NewRun(world, request.run_id, plan, policy, evaluation, request.digest)
+    auto = may_go_ahead(world=world, plan=plan, policy=policy, act=act)
+    return Requested(start_parts(new=new, act=act, auto=auto), replayed=False)
+
+
+def carry_out_scheduled(*, world: World, evaluation: AuditRun, act: Act) -> None:
+    """Start the runs of a scheduled evaluation's plan; the caller holds the world's lock.
+
+    What only takes away always goes. The rest does not start while the world is paused or another increase is under
+    way: the next evaluation asks again.
+    """
+    policy = policy_in_force(world)
+    plan = plan_of(world=world, policy=policy, evaluation=evaluation)
+    run_id = apply_run_id(evaluation.run_id)
+    new = NewRun(world, run_id, plan, policy, evaluation, ApplyRequest(run_id, evaluation.run_id).digest)
+    parts = split(plan)
+    if world.paused or busy_run(world) is not None:
+        if parts.reduce is not None:
+            create_reduce_run(new=new.carrying(parts.reduce, run_id=reduce_run_id(run_id)), act=act)
+        return
+    start_parts(new=new, act=act, auto=may_go_ahead(world=world, plan=parts.increase or plan, policy=policy, act=act))
+
+
+def plan_of(*, world: World, policy: PolicyVersion, evaluation: AuditRun) -> TransitionPlan:
+    """Return the plan that leads from the world's present set to the one that the evaluation decided.
+
+    Raises:
+        PlanStaleError: the evaluation was made from another set or under another policy.
+    """
+    decision = json.loads(evaluation.decision_bytes())
+    recorded = evaluation.inputs
+    base = recorded.get("generation") if isinstance(recorded, dict) else None
+    if base != world.generation or decision["policy_checksum"] != policy.checksum:
+        raise PlanStaleError(
+            "The world changed after the evaluation; evaluate again.",
+            evaluated_generation=base,
+            generation=world.generation,
+        )
+    return _transition(world, policy, set_of(members_of(world.id, world.generation)), decision)
+
+
+def may_go_ahead(*, world: World, plan: TransitionPlan, policy: PolicyVersion, act: Act) -> bool:
+    """Tell whether the plan lies inside what two people approved with the policy version."""
+    document = compiled(policy).document.apply
+    if document.mode != "auto":
+        return False
+    approved = PolicyChange.objects.filter(policy=policy, state=PolicyChange.State.IN_FORCE).exclude(decider_person="")
+    facts = AutoFacts(
+        version_approved=approved.exists(),
+        first_live=world.mode == World.Mode.LIVE and not ActivationSet.objects.filter(world=world).exists(),
+        pinned=False,
+        paused=world.paused,
+        by_schedule=act.actor == "schedule",
+    )
+    limits = AutoLimits(max_changes=document.auto.max_changes, max_gross_shift=document.auto.max_gross_shift)
+    return auto_refusal(plan, limits, facts) is None
+
+
+def _evaluation(world: World, run_id: str) -> AuditRun:
+    evaluation = AuditRun.objects.filter(world_id=world.id, run_id=run_id).first()
+    if evaluation is None:
+        raise RunNotFoundError(world.id, run_id)
+    if evaluation.state not in {AuditRunState.OK, AuditRunState.INCONCLUSIVE}:
+        raise RunStateError(run_id, state=evaluation.state, wanted="applied")
+    return evaluation
+
+
+def _plan(world: World, policy: PolicyVersion, evaluation: AuditRun, request: ApplyRequest) -> TransitionPlan:
+    plan = plan_of(world=world, policy=policy, evaluation=evaluation)
+    if request.activate is None and request.deactivate is None:
+        return plan
+    return _by_hand(plan, request)
+
+
+def _by_hand(plan: TransitionPlan, request: ApplyRequest) -> TransitionPlan:
+    """Take over only the named changes of the plan; a named demotion may be of any active instance."""
+    before, decided = plan.before.weights, plan.after.weights
+    after = dict(before)
+    for key in request.activate or ():
+        if key not in decided:
+            raise InputInvalidError(field="plan.activate", reason=f"{key.text} is neither selected nor active")
+        after[key] = decided[key]
+    for key in request.deactivate or ():
+        if key not in before:
+            raise InputInvalidError(field="plan.deactivate", reason=f"{key.text} is not active")
+        after.pop(key, None)
+    reasons = tuple((key, ChangeReason.OPERATOR) for key in sorted(before.keys() - after.keys()))
+    return TransitionPlan(
+        plan.world_id, plan.base_generation, plan.policy_checksum, plan.before, active_set(after), reasons
+    )
+
+
+def _transition(world: World, policy: PolicyVersion, before: ActiveSet, decision: Mapping[str, Any]) -> TransitionPlan:
+    after = active_set({InstanceKey.from_text(text): weight for text, weight in decision["weights"].items()})
+    reasons = {InstanceKey.from_text(text): ChangeReason(word) for text, word in decision["reasons"].items()}
+    return TransitionPlan(
+        world_id=world.id,
+        base_generation=world.generation,
+        policy_checksum=policy.checksum,
+        before=before,
+        after=after if decision["has_plan"] else before,
+        reasons=tuple(sorted(reasons.items())),
+    )

@@ -1,0 +1,44 @@
+"""Which approvals of an apply run still count."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.contrib.auth.models import User
+
+from qmtl_worlds.contracts.plans import parse_plan
+from qmtl_worlds.lifecycle.approval import APPROVAL_AGE, Approval, Binding, binding_of, is_approved, standing
+from worlds.models import ApplyRun
+from worlds.models import Approval as ApprovalRow
+from worlds.services.authority import grants_of_person
+
+
+def enough_approvals(run: ApplyRun, *, now: datetime) -> bool:
+    """Tell whether the run may go on: enough distinct, entitled persons, for this plan, base, policy, round."""
+    if run.auto:
+        return True
+    plan = parse_plan(run.plan)
+    binding = binding_of(plan, round_number=run.approval_round)
+    lifetime = run.approval_expires_at
+    given = [
+        Approval(
+            person=row.person,
+            binding=Binding(row.plan_hash, row.base_generation, row.policy_checksum, row.round),
+            expires_at=lifetime or row.created_at + APPROVAL_AGE,
+            revoked=not _still_entitled(row),
+        )
+        for row in run.approvals.all()
+    ]
+    return is_approved(standing(given, binding, others=other_persons(run), now=now), needed=run.approvals_needed)
+
+
+def other_persons(run: ApplyRun) -> tuple[str, ...]:
+    """Return the persons who may not approve: the requester and the policy's author."""
+    return tuple(person for person in (run.requester_person, run.policy.author_person) if person)
+
+
+def _still_entitled(row: ApprovalRow) -> bool:
+    """Authority is checked again at commit: a person who lost the role since does not count."""
+    name = row.approver.removeprefix("person:")
+    user = User.objects.filter(username=name).first()
+    return user is not None and grants_of_person(user).allows("apply.approve", row.run.world_id)

@@ -1,0 +1,64 @@
+"""Check a set against its policy's budgets once more, with the exposures that the evaluation recorded (I17)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import combinations
+from typing import Any, cast
+
+from audit.models import AuditRun
+from qmtl_worlds.contracts.ids import InstanceKey, Side
+from qmtl_worlds.contracts.plans import ActiveSet
+from qmtl_worlds.lifecycle.budget import Caps, Exposures, MissingSector, violations
+from strategies.models import StrategyInstance
+from worlds.models import ApplyRun, PolicyVersion
+from worlds.services.run_rows import compiled
+
+
+def satisfies_budgets(*, run: ApplyRun, content: ActiveSet, before: ActiveSet) -> bool:
+    """Tell whether ``content`` keeps every budget of the run's policy; unknown exposures break them."""
+    admitted = content.weights.keys() - before.weights.keys()
+    exposures = exposures_of(world_id=run.world_id, keys=content.weights, evaluation=run.evaluation)
+    return not violations(content, caps_of(run.policy), exposures, admitted=frozenset(admitted))
+
+
+def caps_of(policy: PolicyVersion) -> Caps:
+    """Return the budgets of a policy version."""
+    selection = compiled(policy).document.selection
+    exposure, correlation = selection.constraints.exposure, selection.constraints.correlation
+    given = exposure.max_leverage is not None
+    return Caps(
+        total=selection.topk.total,
+        by_side={side: selection.topk.by_side[side] for side in Side},
+        gross={side: exposure.gross_budget[side] for side in Side},
+        per_sector=exposure.sector_cap.per_sector if exposure.sector_cap else None,
+        max_leverage=exposure.leverage_cap,
+        assumed_leverage=exposure.assume_leverage if given else (exposure.assume_leverage or 1.0),
+        max_pairwise=correlation.max_pairwise if correlation else None,
+        absolute=correlation is not None and correlation.mode == "abs",
+        unknown_conflicts=correlation is None or correlation.on_unknown == "conflict",
+        missing_sector=MissingSector(exposure.on_missing_sector),
+    )
+
+
+def exposures_of(*, world_id: str, keys: Iterable[InstanceKey], evaluation: AuditRun | None) -> Exposures:
+    """Return sectors from the register, leverages and correlations from the evaluation's record."""
+    wanted = frozenset(keys)
+    bound = StrategyInstance.objects.filter(world_id=world_id, strategy_id__in={key.strategy_id for key in wanted})
+    sectors = {one.key: one.sector for one in bound.order_by("bound_at", "id") if one.key in wanted and one.sector}
+    recorded = _recorded(evaluation)
+    leverages = {InstanceKey.from_text(text): value for text, value in recorded.get("leverages", {}).items()}
+    return Exposures(sectors=sectors, leverages=leverages, correlations=_correlations(recorded))
+
+
+def _recorded(evaluation: AuditRun | None) -> dict[str, Any]:
+    inputs = cast("dict[str, Any] | None", evaluation.inputs) if evaluation else None
+    return cast("dict[str, Any]", (inputs or {}).get("exposures", {}))
+
+
+def _correlations(recorded: dict[str, Any]) -> dict[tuple[InstanceKey, InstanceKey], float]:
+    """Read the upper triangle, row by row, over ``members``; None is unknown."""
+    members = [InstanceKey.from_text(text) for text in recorded.get("members", [])]
+    values = recorded.get("correlations", [])
+    pairs = zip(combinations(members, 2), values, strict=False)
+    return {pair: value for pair, value in pairs if value is not None}

@@ -1,0 +1,23 @@
+"""The rule of data currency that a world's policy sets."""
+
+from __future__ import annotations
+
+from qmtl_worlds.lifecycle.calendar import Calendar, parse_bar
+from strategies.freshness import FreshnessRule
+from worlds.models import World
+from worlds.services.run_rows import compiled
+
+
+def freshness_rule(world: World) -> FreshnessRule | None:
+    """Return the rule of the policy in force; None, and nothing is fresh, where there is none."""
+    if world.policy is None:
+        return None
+    document = compiled(world.policy).document
+    currency = document.data_currency
+    aligned = currency.bar_alignment == "exchange_calendar"
+    return FreshnessRule(
+        max_lag=currency.max_lag,
+        calendar=Calendar.load(document.metrics.calendar) if aligned else None,
+        bar=parse_bar(currency.bar) if currency.bar else None,
+        provenance=frozenset(document.metrics.provenance),
+    )

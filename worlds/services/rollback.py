@@ -1,0 +1,110 @@
+"""Go back to a past generation: forward, as a new one, through the same machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import transaction
+
+from audit.recorder import record
+from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.digests import digest
+from qmtl_worlds.contracts.errors import InputInvalidError, RunIdReusedError
+from qmtl_worlds.contracts.ids import InstanceKey, check_object_id
+from qmtl_worlds.contracts.plans import TransitionPlan
+from qmtl_worlds.lifecycle.rollback import RollbackPreview, preview, rollback_plan
+from worlds.models import ApplyRun, World
+from worlds.selectors import get_world, members_of, policy_in_force, set_of
+from worlds.services.apply import Requested
+from worlds.services.budgets import caps_of, exposures_of
+from worlds.services.changes import locked_world
+from worlds.services.runs import NewRun, start_parts
+from worlds.services.step_facts import fresh_keys, newest_ok_run, world_holds
+from worlds.stores.clock import database_now
+
+
+@dataclass(frozen=True, slots=True)
+class RollbackRequest:
+    """Which generation to go back to, under which run id."""
+
+    run_id: str
+    to_generation: int
+
+    @property
+    def digest(self) -> str:
+        """Return what decides whether a repeated run id is the same request."""
+        return digest([self.run_id, "rollback", self.to_generation])
+
+
+def preview_rollback(*, world_id: str, to_generation: int, act: Act) -> RollbackPreview:
+    """Return what going back would lead to now: who comes, who is left out and why, whose weight is scaled.
+
+    Raises:
+        GenerationNotFoundError: the world never had that generation.
+    """
+    act.require("world.read", world_id)
+    return _preview(get_world(world_id), to_generation, database_now())
+
+
+@transaction.atomic
+def request_rollback(*, world_id: str, request: RollbackRequest, act: Act) -> Requested:
+    """Start the runs that lead back; reductions switch at once, increases need approval.
+
+    Raises:
+        GenerationNotFoundError: the world never had that generation.
+        RunIdReusedError: the run id belongs to another request.
+        WorldBusyError: another increase is under way.
+    """
+    act.require("rollback.request", world_id)
+    check_object_id(request.run_id, field="run_id")
+    world = locked_world(world_id)
+    if (known := ApplyRun.objects.filter(world=world, run_id=request.run_id).first()) is not None:
+        if known.request_digest != request.digest:
+            raise RunIdReusedError(request.run_id, request_digest=known.request_digest)
+        return Requested(known, replayed=True)
+    if request.to_generation >= world.generation:
+        raise InputInvalidError(field="to_generation", reason=f"must be before generation {world.generation}")
+    plan = _plan(world, request, act.now)
+    record(
+        chain=world.id,
+        kind="rollback.requested",
+        act=act,
+        after={"to_generation": request.to_generation, "plan_hash": plan.plan_hash},
+        run_id=request.run_id,
+    )
+    new = NewRun(
+        world,
+        request.run_id,
+        plan,
+        policy_in_force(world),
+        newest_ok_run(world.id),
+        request.digest,
+        rollback_to=request.to_generation,
+    )
+    return Requested(start_parts(new=new, act=act, auto=False), replayed=False)
+
+
+def _plan(world: World, request: RollbackRequest, now: datetime) -> TransitionPlan:
+    before = set_of(members_of(world.id, world.generation))
+    after = _preview(world, request.to_generation, now).content
+    plan = TransitionPlan(world.id, world.generation, policy_in_force(world).checksum, before, after)
+    return rollback_plan(plan)
+
+
+def _preview(world: World, to_generation: int, now: datetime) -> RollbackPreview:
+    target = members_of(world.id, to_generation)
+    return preview(
+        set_of(target),
+        current=set_of(members_of(world.id, world.generation)),
+        barred=_barred(world, frozenset(target), now),
+        caps=caps_of(policy_in_force(world)),
+        exposures=exposures_of(world_id=world.id, keys=target, evaluation=newest_ok_run(world.id)),
+    )
+
+
+def _barred(world: World, keys: frozenset[InstanceKey], now: datetime) -> dict[InstanceKey, str]:
+    """Name why members of the target may not come back: a hold of their own, or data that is not fresh."""
+    barred = dict.fromkeys(keys - fresh_keys(world, keys, now=now), "stale or withdrawn")
+    held = {hold.key: hold.kind.value for hold in world_holds(world) if hold.key in keys and hold.key is not None}
+    return barred | held

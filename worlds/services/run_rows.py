@@ -1,0 +1,73 @@
+"""Apply runs between their rows and the values that the state machine works on."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from django.conf import settings
+
+from qmtl_worlds.contracts.activation import GateLevel
+from qmtl_worlds.contracts.ids import InstanceKey
+from qmtl_worlds.contracts.plans import parse_plan
+from qmtl_worlds.contracts.states import RunKind, RunState
+from qmtl_worlds.lifecycle.holds import Hold, HoldKind
+from qmtl_worlds.lifecycle.run import RunView, Timings
+from qmtl_worlds.policy.compiler import CompiledPolicy, compile_policy
+from worlds.models import ApplyRun, GateHold, PolicyVersion, World
+
+RUN_COLUMNS = ("state", "epoch", "attempts", "lease_until", "drain_until", "deadline_at")
+
+
+def compiled(policy: PolicyVersion) -> CompiledPolicy:
+    """Return the compiled form of a stored version; it had no fault when it was stored."""
+    return _compiled(policy.text, policy.world_id)
+
+
+def view_of(run: ApplyRun) -> RunView:
+    """Return the run as the state machine sees it."""
+    position = compiled(run.policy).document.position_policy
+    return RunView(
+        run_id=run.run_id,
+        kind=RunKind(run.kind),
+        state=RunState(run.state),
+        plan=parse_plan(run.plan),
+        epoch=run.epoch,
+        attempts=run.attempts,
+        drain_until=run.drain_until,
+        deadline_at=run.deadline_at,
+        worker_lease_until=run.lease_until,
+        flat_on_promote=position.on_promote == "flat_then_enable",
+        flat_on_demote=position.on_demote == "disable_then_flat",
+    )
+
+
+def write_view(run: ApplyRun, view: RunView) -> None:
+    """Put what the state machine may change back into the row; the caller saves it."""
+    run.state = view.state.value
+    run.epoch = view.epoch
+    run.attempts = view.attempts
+    run.lease_until = view.worker_lease_until
+    run.drain_until = view.drain_until
+    run.deadline_at = view.deadline_at
+
+
+def timings_of(world: World) -> Timings:
+    """Return the world's lengths of time; ``QW_TIME_SCALE`` divides the fixed ones in tests."""
+    scale = settings.TIME_SCALE
+    return Timings(
+        lease_seconds=world.lease_ms / 1000,
+        slack_seconds=0.25 / scale,
+        run_deadline_seconds=300.0 / scale,
+        worker_lease_seconds=3.0 / scale,
+    )
+
+
+def hold_of(row: GateHold) -> Hold:
+    """Return a stored hold as the state machine sees it."""
+    key = InstanceKey.from_text(row.scope) if row.scope else None
+    return Hold(HoldKind(row.kind), row.owner, GateLevel(row.level), key)
+
+
+@lru_cache(maxsize=64)
+def _compiled(text: str, world_id: str) -> CompiledPolicy:
+    return compile_policy(text, world_id=world_id)

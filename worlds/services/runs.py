@@ -1,0 +1,129 @@
+"""Make apply runs: the reducing part of a plan goes at once, the increasing part is governed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+from audit.models import AuditRun
+from audit.recorder import record
+from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.digests import digest
+from qmtl_worlds.contracts.errors import WorldBusyError
+from qmtl_worlds.contracts.plans import TransitionPlan
+from qmtl_worlds.contracts.states import EXCLUSIVE_STATES, RunKind, RunState
+from qmtl_worlds.lifecycle.apply import Event, initial_state
+from qmtl_worlds.lifecycle.plan import split
+from worlds.models import ApplyRun, PolicyVersion, World
+from worlds.services.advance import fire_event
+from worlds.services.changes import announce
+from worlds.services.dispatch import ADVANCE, ring_after_commit
+from worlds.services.run_rows import compiled
+
+RUN_ID_LENGTH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """What an apply run is made of; ``request_digest`` says which request it belongs to."""
+
+    world: World
+    run_id: str
+    plan: TransitionPlan
+    policy: PolicyVersion
+    evaluation: AuditRun | None = None
+    request_digest: str = ""
+    rollback_to: int | None = None
+    reduce_run: ApplyRun | None = None
+
+    def carrying(self, plan: TransitionPlan, *, run_id: str = "", reduce_run: ApplyRun | None = None) -> NewRun:
+        """Return the run of a part of the plan, under another id where one is given."""
+        return replace(self, plan=plan, run_id=run_id or self.run_id, reduce_run=reduce_run)
+
+
+def create_reduce_run(*, new: NewRun, act: Act) -> ApplyRun:
+    """Make a run that only takes away: queued at once, it waits for nobody. The caller holds the world's lock."""
+    return _create(new, RunKind.REDUCE, act, auto=True)
+
+
+def create_increase_run(*, new: NewRun, act: Act, auto: bool) -> ApplyRun:
+    """Make a run that may permit more; older ones that still wait for approval are superseded.
+
+    ``auto`` is for plans inside what people approved with the policy version. The caller holds the world's lock.
+    """
+    waiting = ApplyRun.objects.filter(world=new.world, kind=RunKind.INCREASE, state=RunState.REQUESTED)
+    for older in waiting:
+        fire_event(world_id=new.world.id, run_id=older.run_id, event=Event.SUPERSEDE, act=act)
+    new.world.refresh_from_db(fields=["sequence"])
+    return _create(new, RunKind.INCREASE, act, auto=auto)
+
+
+def start_parts(*, new: NewRun, act: Act, auto: bool) -> ApplyRun:
+    """Make the reduce and the increase run of a plan, and return the one that answers for the request.
+
+    What only takes away is a run of its own. ``auto`` lets the increase go ahead without another approval. A plan
+    without changes makes a run that ends at once.
+
+    Raises:
+        WorldBusyError: another increase is under way.
+    """
+    parts = split(new.plan)
+    if parts.increase is None:
+        return create_reduce_run(new=new.carrying(parts.reduce or new.plan), act=act)
+    if (holder := busy_run(new.world)) is not None:
+        raise WorldBusyError(new.world.id, holder_run_id=holder.run_id)
+    reduce = None
+    if parts.reduce is not None:
+        reduce = create_reduce_run(new=new.carrying(parts.reduce, run_id=reduce_run_id(new.run_id)), act=act)
+    return create_increase_run(new=new.carrying(parts.increase, reduce_run=reduce), act=act, auto=auto)
+
+
+def busy_run(world: World) -> ApplyRun | None:
+    """Return the increase run that holds the world, None where it is free."""
+    exclusive = [state.value for state in EXCLUSIVE_STATES]
+    return ApplyRun.objects.filter(world=world, kind=RunKind.INCREASE, state__in=exclusive).first()
+
+
+def reduce_run_id(run_id: str) -> str:
+    """Name the reducing part of a request."""
+    return f"{run_id[: RUN_ID_LENGTH - 7]}:reduce"
+
+
+def _create(new: NewRun, kind: RunKind, act: Act, *, auto: bool) -> ApplyRun:
+    document = compiled(new.policy).document.apply
+    state = initial_state(kind, needs_approval=not auto)
+    run = ApplyRun.objects.create(
+        world=new.world,
+        run_id=new.run_id,
+        kind=kind.value,
+        state=state.value,
+        request_digest=new.request_digest or digest([new.run_id, new.plan.plan_hash]),
+        plan=new.plan.to_json(),
+        plan_hash=new.plan.plan_hash,
+        base_generation=new.plan.base_generation,
+        policy=new.policy,
+        evaluation=new.evaluation,
+        reduce_run=new.reduce_run,
+        rollback_to=new.rollback_to,
+        auto=auto,
+        approvals_needed=document.approvals,
+        requested_by=act.actor,
+        requester_person=act.person,
+        reason=act.reason,
+        request_id=act.request_id,
+        requested_at=act.now,
+        approval_expires_at=act.now + (document.expiry or timedelta(hours=24)),
+        state_changed_at=act.now,
+    )
+    announce(new.world, kind="apply_updated", payload={"run_id": run.run_id, "phase": run.state}, now=act.now)
+    record(
+        chain=new.world.id,
+        kind="apply.requested",
+        act=act,
+        subject=kind.value,
+        after={"plan_hash": run.plan_hash, "plan": run.plan, "state": run.state, "auto": auto},
+        run_id=run.run_id,
+        policy_version=new.policy.version,
+    )
+    ring_after_commit(task=ADVANCE, queue="control", world_id=new.world.id, run_id=run.run_id)
+    return run

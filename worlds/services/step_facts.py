@@ -1,0 +1,74 @@
+"""What a step of an apply run must know, read under the lock of the world's row."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+
+from audit.models import AuditRun, AuditRunState
+from qmtl_worlds.contracts.ids import InstanceKey
+from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
+from qmtl_worlds.lifecycle.run import RunView, StepFacts, target_content
+from strategies.models import StrategyInstance
+from worlds.models import ApplyRun, World
+from worlds.selectors import holds_of, members_of, set_of
+from worlds.services.approval_facts import enough_approvals
+from worlds.services.budgets import satisfies_budgets
+from worlds.services.run_rows import hold_of
+from worlds.stores.clock import world_now
+
+
+def step_facts(*, world: World, run: ApplyRun, view: RunView, epoch: int, now: datetime) -> StepFacts:
+    """Read everything the next step may ask; each answer is the closed one unless the rows prove otherwise."""
+    current = set_of(members_of(world.id, world.generation))
+    target = target_content(view, current)
+    return StepFacts(
+        epoch=epoch,
+        current=current,
+        holds=world_holds(world),
+        policy_checksum=world.policy.checksum if world.policy else "",
+        approved=enough_approvals(run, now=now),
+        admissible=_admissible(world, run, target.weights, now),
+        set_valid=satisfies_budgets(run=run, content=target, before=current),
+        closed_since=world.created_at if world.generation == 0 else None,
+    )
+
+
+def world_holds(world: World) -> frozenset[Hold]:
+    """Return the stored holds, and the one that follows from the world not being in use."""
+    holds = frozenset(hold_of(row) for row in holds_of(world.id))
+    if world.state == World.State.ACTIVE:
+        return holds
+    return holds | {make_hold(HoldKind.SUSPENDED, world.id)}
+
+
+def newest_ok_run(world_id: str) -> AuditRun | None:
+    """Return the last evaluation that decided something, None where there is none."""
+    return AuditRun.objects.filter(world_id=world_id, state=AuditRunState.OK).order_by("-id").first()
+
+
+def fresh_keys(world: World, keys: Iterable[InstanceKey], *, now: datetime) -> frozenset[InstanceKey]:
+    """Return those of ``keys`` that are bound, wanted and fresh by the world's clock."""
+    bound = StrategyInstance.objects.filter(
+        world=world,
+        strategy_id__in={key.strategy_id for key in keys},
+        withdrawn_at=None,
+        wanted=True,
+        fresh_until__gte=world_now(world, now=now),
+    )
+    return frozenset(instance.key for instance in bound)
+
+
+def _admissible(world: World, run: ApplyRun, keys: Iterable[InstanceKey], now: datetime) -> frozenset[InstanceKey]:
+    """Return who may gain weight now; a rollback asks for freshness only (SEMANTICS 5: what it leaves out)."""
+    fresh = fresh_keys(world, keys, now=now)
+    return fresh if run.rollback_to is not None else fresh & _eligible(world.id)
+
+
+def _eligible(world_id: str) -> frozenset[InstanceKey]:
+    """Only eligible instances have a rank, and every member of the decided set that has one is named."""
+    newest = newest_ok_run(world_id)
+    if newest is None:
+        return frozenset()
+    return frozenset(InstanceKey.from_text(text) for text in json.loads(newest.decision_bytes())["ranks"])

@@ -1,0 +1,236 @@
+"""Gather what one evaluation reads: the register, the series, the streaks, the active set."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import zlib
+from bisect import bisect_right
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmtl_worlds.contracts.digests import digest
+from qmtl_worlds.contracts.ids import InstanceKey, Side
+from qmtl_worlds.contracts.metric_names import MAX_WINDOW_DAYS
+from qmtl_worlds.decision.inputs import LONG, SHORT, EvaluationInput
+from qmtl_worlds.lifecycle.calendar import Calendar
+from qmtl_worlds.lifecycle.holds import HoldKind
+from qmtl_worlds.metrics.panel import ReturnPanel
+from qmtl_worlds.metrics.settings import LEVERAGE_SESSIONS
+from qmtl_worlds.policy.compiler import CompiledPolicy
+from strategies.models import StrategyInstance
+from strategies.selectors import CandidateColumns, candidates, evaluation_bytes, reported_values
+from worlds.models import Demotion, GateHold, World
+from worlds.selectors import Member, members_of
+from worlds.services.freshness import freshness_rule
+from worlds.work.panel_loader import LoadedBars, load_bars, panel_of
+from worlds.work.streaks import StoredStreaks, read_streaks
+
+_NOTHING_BEFORE: Final = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gathered:
+    """The inputs of one evaluation, and what names them for ever.
+
+    ``instances`` are the register's ids in the order of the inputs; ``reference`` is JSON from which the same inputs
+    can be read again; ``digest`` covers their content.
+    """
+
+    inputs: EvaluationInput
+    instances: NDArray[np.int64]
+    streaks: StoredStreaks
+    generation: int
+    reference: Mapping[str, Any]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked: the state at ``as_of`` under data ``revision``; ``counts`` where streaks may move."""
+
+    as_of: datetime
+    revision: int | None
+    counts: bool
+    advice: Mapping[str, Any] = field(default_factory=dict)
+
+
+def gather(*, world: World, policy: CompiledPolicy, question: Question) -> Gathered:
+    """Read the inputs of an evaluation of ``world`` under ``policy``."""
+    members = members_of(world.id, world.generation)
+    register = _with_leavers(candidates(world.id), members)
+    instances = np.array(register.instances, dtype=np.int64)
+    loaded, panel = _panel(world, policy, register, question)
+    streaks = read_streaks(world.id)
+    in_streak, out_streak, evidence = streaks.aligned(instances)
+    active = np.array([InstanceKey.from_text(key) in members for key in register.keys], dtype=np.bool_)
+    inputs = EvaluationInput(
+        world_id=world.id,
+        as_of=question.as_of,
+        keys=register.keys,
+        side=np.array([LONG if side is Side.LONG else SHORT for side in register.sides], dtype=np.uint8),
+        bound_at=np.array(register.bound_at),
+        sector=register.sectors,
+        active=active,
+        weight=_member_column(register, members, lambda member: member.weight, missing=0.0),
+        dwell_since=_dwell_since(world, register, members),
+        in_streak=in_streak,
+        out_streak=out_streak,
+        evidence=evidence,
+        streak_checksum=streaks.selection_checksum,
+        fresh_until=_fresh_until(world, register, loaded),
+        held=_held(world, register),
+        panel=panel,
+        reported=_reported(world, instances, loaded, question.as_of),
+        world_mode=world.mode,
+        has_applied_set=world.generation > 0,
+        circuit_open=GateHold.objects.filter(world=world, kind=HoldKind.CIRCUIT.value).exists(),
+        counts=question.counts,
+    )
+    inputs = replace(inputs, **question.advice)
+    state = _pack_state(inputs, instances)
+    reference = {
+        "series": loaded.reference,
+        "generation": world.generation,
+        "streaks_revision": streaks.revision,
+        "state": base64.b64encode(zlib.compress(state, 6)).decode(),
+    }
+    covered = [loaded.digest(), f"sha256:{hashlib.sha256(state).hexdigest()}", list(register.keys)]
+    return Gathered(inputs, instances, streaks, world.generation, reference, digest(covered))
+
+
+def _with_leavers(register: CandidateColumns, members: Mapping[InstanceKey, Member]) -> CandidateColumns:
+    """Add members that are no candidates any more, in place of newcomers of the same name: they must leave first."""
+    places = {instance: place for place, instance in enumerate(register.instances)}
+    leaving = [member for member in members.values() if member.instance_id not in places]
+    if not leaving:
+        return register
+    names = {member.key.text for member in leaving}
+    kept = [place for place, key in enumerate(register.keys) if key not in names]
+    rows = {row.pk: row for row in StrategyInstance.objects.filter(pk__in=[member.instance_id for member in leaving])}
+    gone = [rows[member.instance_id] for member in leaving]
+    return CandidateColumns(
+        instances=type(register.instances)("q", [*(register.instances[p] for p in kept), *(row.pk for row in gone)]),
+        keys=(*(register.keys[p] for p in kept), *(row.key.text for row in gone)),
+        sides=(*(register.sides[p] for p in kept), *(row.key.side for row in gone)),
+        sectors=(*(register.sectors[p] for p in kept), *(row.sector or None for row in gone)),
+        interval_seconds=_array_of(register.interval_seconds, kept, [row.interval_seconds for row in gone]),
+        bound_at=_array_of(register.bound_at, kept, [row.bound_at.timestamp() for row in gone]),
+        first_data=_array_of(register.first_data, kept, [_seconds(row.first_data) for row in gone]),
+        data_end=_array_of(register.data_end, kept, [_seconds(row.data_end) for row in gone]),
+        fresh_until=_array_of(register.fresh_until, kept, [_seconds(row.fresh_until) for row in gone]),
+    )
+
+
+def _array_of(column: Any, kept: list[int], more: list[Any]) -> Any:
+    return type(column)(column.typecode, [*(column[place] for place in kept), *more])
+
+
+def _panel(
+    world: World, policy: CompiledPolicy, register: CandidateColumns, question: Question
+) -> tuple[LoadedBars, ReturnPanel]:
+    calendar = Calendar.load(policy.document.metrics.calendar)
+    end = bisect_right(calendar.closes, question.as_of.timestamp())
+    start = max(0, end - _sessions_needed(policy))
+    closes = np.array(calendar.closes[start:end], dtype=np.int64)
+    after = calendar.closes[start - 1] if start else _NOTHING_BEFORE
+    stored = evaluation_bytes(
+        world.id,
+        first=after + 1,
+        last=int(question.as_of.timestamp()),
+        provenance=frozenset(policy.document.metrics.provenance),
+        revision=question.revision,
+    )
+    loaded = load_bars(stored, register.instances)
+    return loaded, panel_of(loaded, closes=closes, after=after)
+
+
+def _sessions_needed(policy: CompiledPolicy) -> int:
+    """Return how many sessions the policy's metrics, correlation and history rule look back."""
+    document = policy.document
+    if any(ref.base in {"sample_days", "age_days", "last_trade_age_seconds"} for ref in policy.metrics):
+        return MAX_WINDOW_DAYS
+    windows = document.metrics.windows
+    named = {"short": windows.short_days, "mid": windows.mid_days, "long": windows.long_days, None: LEVERAGE_SESSIONS}
+    lengths = [ref.window if isinstance(ref.window, int) else named[ref.window] for ref in policy.metrics]
+    correlation = document.selection.constraints.correlation
+    lengths.append(correlation.window_days if correlation else 0)
+    return max([*lengths, document.data_currency.min_history_days, windows.mid_days])
+
+
+def _fresh_until(world: World, register: CandidateColumns, loaded: LoadedBars) -> NDArray[np.float64]:
+    """Return the end of freshness by instance; in a replay, of the data up to the replayed time."""
+    rule = freshness_rule(world)
+    if world.mode != World.Mode.REPLAY or rule is None:
+        return np.array(register.fresh_until)
+    ends = {
+        (int(close), seconds): rule.until(datetime.fromtimestamp(int(close), UTC), interval_seconds=seconds).timestamp()
+        for close, seconds in set(zip(loaded.last_close.tolist(), register.interval_seconds, strict=True))
+        if close >= 0
+    }
+    pairs = zip(loaded.last_close.tolist(), register.interval_seconds, strict=True)
+    return np.array([ends.get(pair, math.nan) for pair in pairs])
+
+
+def _member_column(
+    register: CandidateColumns, members: Mapping[InstanceKey, Member], value: Any, *, missing: float
+) -> NDArray[np.float64]:
+    by_text = {key.text: value(member) for key, member in members.items()}
+    return np.array([by_text.get(key, missing) for key in register.keys], dtype=np.float64)
+
+
+def _dwell_since(
+    world: World, register: CandidateColumns, members: Mapping[InstanceKey, Member]
+) -> NDArray[np.float64]:
+    demoted = Demotion.objects.filter(instance__world=world).values_list("instance_id", "demoted_at")
+    since = {instance: at.timestamp() for instance, at in demoted}
+    since |= {member.instance_id: member.promoted_at.timestamp() for member in members.values()}
+    return np.array([since.get(instance, math.nan) for instance in register.instances], dtype=np.float64)
+
+
+def _held(world: World, register: CandidateColumns) -> NDArray[np.bool_]:
+    """Instances with a hold of their own, or no longer bound and wanted, leave at once and may not come in."""
+    kinds = [kind.value for kind in (HoldKind.KILL, HoldKind.WITHDRAWN, HoldKind.OVERRIDE)]
+    scopes = set(GateHold.objects.filter(world=world, kind__in=kinds).exclude(scope="").values_list("scope", flat=True))
+    current = StrategyInstance.objects.filter(world=world, withdrawn_at=None, wanted=True).values_list("pk", flat=True)
+    wanted = set(current)
+    pairs = zip(register.keys, register.instances, strict=True)
+    return np.array([key in scopes or instance not in wanted for key, instance in pairs], dtype=np.bool_)
+
+
+def _reported(
+    world: World, instances: NDArray[np.int64], loaded: LoadedBars, as_of: datetime
+) -> dict[str, NDArray[np.float64]]:
+    revision = loaded.reference["revision"]
+    found = reported_values(world.id, as_of=as_of, revision=int(str(revision)))
+    return {
+        name: np.array([values.get(instance, math.nan) for instance in instances.tolist()])
+        for name, values in found.items()
+    }
+
+
+def _pack_state(inputs: EvaluationInput, instances: NDArray[np.int64]) -> bytes:
+    columns = (
+        instances.astype("<i8"),
+        inputs.side.astype("<u1"),
+        inputs.bound_at.astype("<f8"),
+        inputs.active.astype("<u1"),
+        inputs.weight.astype("<f8"),
+        inputs.dwell_since.astype("<f8"),
+        inputs.in_streak.astype("<i4"),
+        inputs.out_streak.astype("<i4"),
+        inputs.evidence.astype("<i8"),
+        inputs.fresh_until.astype("<f8"),
+        inputs.held.astype("<u1"),
+    )
+    return b"".join(column.tobytes() for column in columns)
+
+
+def _seconds(time: datetime | None) -> float:
+    return math.nan if time is None else time.timestamp()
