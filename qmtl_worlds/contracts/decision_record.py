@@ -2,12 +2,14 @@
 
 A chunk is zlib of: the header's length (4 bytes, little endian), the header (JSON), the keys joined by line feeds, then
 one column after the other. ``<f8`` columns are byte-transposed (all first bytes, then all second bytes ...), which
-compresses better. Floats that are not there are NaN.
+compresses better. Floats that are not there are NaN. A column in which all rows of the run are equal stands in the
+header, as a constant.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import struct
 import zlib
 from bisect import bisect_left
@@ -103,7 +105,8 @@ def _open(chunk: bytes) -> tuple[dict[str, Any], bytes]:
 
 
 def _values(header: Mapping[str, Any], body: bytes, position: int) -> Row:
-    rows, offset, row = header["rows"], header["keys"], {}
+    rows, offset = header["rows"], header["keys"]
+    row = {name: math.nan if value is None else value for name, value in header["constants"].items()}
     for name, kind in header["columns"]:
         size = SIZES[kind]
         if kind == "<f8":

@@ -55,24 +55,34 @@ def payload_digest(table: DecisionTable) -> str:
 
 
 def _payloads(table: DecisionTable) -> Iterator[tuple[tuple[str, ...], bytes]]:
+    constants = {name: _cell(column) for name, column in table.columns.items() if _is_constant(column)}
+    varying = replace(table, columns={name: table.columns[name] for name in table.columns.keys() - constants.keys()})
+    head = {
+        "format": FORMAT,
+        "columns": [[name, _kind(varying.columns[name])] for name in sorted(varying.columns)],
+        "constants": constants,
+        "facts": table.facts,
+    }
     for start in range(0, len(table.keys), CHUNK_ROWS):
-        part = table.rows(start, start + CHUNK_ROWS)
-        yield part.keys, _payload(part)
+        part = varying.rows(start, start + CHUNK_ROWS)
+        yield part.keys, _payload(part, head)
 
 
-def _payload(part: DecisionTable) -> bytes:
+def _payload(part: DecisionTable, head: Mapping[str, Any]) -> bytes:
     keys = "\n".join(part.keys).encode()
-    header = canonical_json(
-        {
-            "format": FORMAT,
-            "rows": len(part.keys),
-            "keys": len(keys),
-            "columns": [[name, _kind(column)] for name, column in part.columns.items()],
-            "facts": part.facts,
-        }
-    )
-    cells = [_cells(column) for column in part.columns.values()]
+    header = canonical_json({**head, "rows": len(part.keys), "keys": len(keys)})
+    cells = [_cells(part.columns[name]) for name, _ in head["columns"]]
     return b"".join([HEADER_LENGTH.pack(len(header)), header, keys, *cells])
+
+
+def _is_constant(column: NDArray[Any]) -> bool:
+    """Tell whether all rows are equal, NaN being equal to NaN: such a column is stored once."""
+    return bool((column == column[:1]).all() or (column.dtype.kind == "f" and np.isnan(column).all()))
+
+
+def _cell(column: NDArray[Any]) -> float | None:
+    value = column[:1].tolist()
+    return value[0] if value and value[0] == value[0] else None
 
 
 def _kind(column: NDArray[Any]) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Final, Literal
 
@@ -31,7 +31,7 @@ class Problem:
     book: Book
     limits: Limits
     solver: Solver
-    fixed: Rows = EMPTY
+    fixed: Rows = field(default_factory=EMPTY.copy)
 
 
 def solve_selection(problem: Problem) -> tuple[Selection, Certificate]:
