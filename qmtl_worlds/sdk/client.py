@@ -20,6 +20,8 @@ from qmtl_worlds.sdk.transport import HttpTransport, Transport
 
 EVALUATE_WAIT_SECONDS: Final = 10
 """The longest that the server lets a request wait for its run."""
+ACTIVATION_TIMEOUT_SECONDS: Final = 2.0
+"""A gate had better ask again than wait longer for an answer whose lease is running out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,6 +238,7 @@ class WorldsClient:
             _world(world_id, "activation"),
             {"strategy_id": strategy_id, "side": side, "consistent": True if consistent else None},
             headers={"If-None-Match": f'"{known_etag}"'} if known_etag else {},
+            timeout_seconds=min(self._timeout_seconds, ACTIVATION_TIMEOUT_SECONDS),
             attempts=1,
         )
         return read_activation(self._session.send(call), known_etag=known_etag)

@@ -11,13 +11,14 @@ from typing import Final, Protocol, Self
 
 from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.ids import Side
+from qmtl_worlds.contracts.lease import MAX_LEASE_MS
 from qmtl_worlds.sdk.errors import ReplyInvalidError, SdkError
 from qmtl_worlds.sdk.permission import ActivationReading, Permission, no_permission, renew
 from qmtl_worlds.sdk.verdict import GateRules, GateStatus, Verdict
 
 POLLS_PER_LEASE: Final = 3
 IDLE_POLL_SECONDS: Final = 1.0
-"""How often to ask while no lease is running."""
+"""How often to ask, at least, while no lease comes back."""
 MIN_POLL_SECONDS: Final = 0.05
 DEFAULT_RULES: Final = GateRules()
 
@@ -65,6 +66,7 @@ class OrderGate:
         self._shut = no_permission(rules)
         self._held = {Side(side).value: self._shut for side in sides}
         self._failure: str | None = None
+        self._pause_seconds = IDLE_POLL_SECONDS
         self._ready = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
@@ -116,7 +118,8 @@ class OrderGate:
         self._failure = failure
         if all(held.activation is not None for held in self._held.values()):
             self._ready.set()
-        return _pause_seconds(leases)
+        self._pause_seconds = _pause_seconds(leases, before=self._pause_seconds)
+        return self._pause_seconds
 
     def start(self) -> Self:
         """Start asking in the background; the gate stays closed until the first answer."""
@@ -174,9 +177,12 @@ class OrderGate:
         except Exception as error:  # noqa: BLE001 - the thread must live on; it logs
             _log.exception("The order gate of %s could not ask", self._strategy_id)
             self._failure = f"{type(error).__name__}: {error}"
-            return IDLE_POLL_SECONDS
+            return self._pause_seconds
 
 
-def _pause_seconds(leases: Sequence[float]) -> float:
-    shortest = min((lease for lease in leases if lease > 0), default=IDLE_POLL_SECONDS * POLLS_PER_LEASE * 1000)
+def _pause_seconds(leases: Sequence[float], *, before: float) -> float:
+    """Return a third of the shortest lease; without one, the pause before, but never a long one."""
+    shortest = min((lease for lease in leases if 0 < lease <= MAX_LEASE_MS), default=None)
+    if shortest is None:
+        return min(before, IDLE_POLL_SECONDS)
     return max(MIN_POLL_SECONDS, shortest / 1000 / POLLS_PER_LEASE)

@@ -196,6 +196,22 @@ def test_gate_asks_again_at_a_third_of_the_lease(scene: Scene, lease_ms: float, 
     assert scene.gate.poll() == pytest.approx(pause)
 
 
+def test_gate_goes_on_at_the_pace_of_a_short_lease_when_an_answer_stays_away(scene: Scene) -> None:
+    scene.lease_ms = 900.0
+    scene.gate.poll()
+    scene.answer = ServerUnreachableError("gone")
+
+    assert scene.gate.poll() == pytest.approx(0.3)
+
+
+def test_gate_does_not_wait_long_for_a_server_that_went_away(scene: Scene) -> None:
+    scene.lease_ms = 60_000.0
+    scene.gate.poll()
+    scene.answer = ServerUnreachableError("gone")
+
+    assert scene.gate.poll() == pytest.approx(1.0)
+
+
 def test_started_gate_becomes_ready_and_closes_when_stopped() -> None:
     source = PlayedSource(lambda _side, _etag: ActivationReading(activation(), lease_ms=5000.0, sent_at=1000.0))
     gate = OrderGate(source, world_id=WORLD, strategy_id=STRATEGY, sides=["long"], monotonic=Clock())
