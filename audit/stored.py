@@ -30,8 +30,9 @@ def stored_chains(only: str | None = None) -> tuple[str, ...]:
 
 
 def stored_heads(chains: Sequence[str]) -> dict[str, ChainHead]:
-    """Return where each of ``chains`` ends by its head row; those without one are left out."""
-    return {head.chain: head.chain_head() for head in AuditHead.objects.filter(chain__in=chains)}
+    """Return where each of ``chains`` ends by its head row, in their order; those without one are left out."""
+    heads = AuditHead.objects.in_bulk(chains)
+    return {chain: heads[chain].chain_head() for chain in chains if chain in heads}
 
 
 def stored_rows(chain: str, *, until: int | None, progress: Progress) -> Iterator[tuple[ChainRow, str]]:

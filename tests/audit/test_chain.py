@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from audit.chain import GENESIS, ChainHead, ChainRow, Link, document, kill_chain, row_hash, verify_chain
@@ -30,6 +30,7 @@ def links(count: int) -> list[Link]:
     return [Link("w1", seq, hashes[seq - 1], hashes[seq], hashes[seq]) for seq in range(1, count + 1)]
 
 
+@settings(max_examples=40)
 @given(ROWS)
 def test_document_is_the_canonical_json_of_all_fields(fields: ChainRow) -> None:
     before, after = (canonical_json(value).decode() for value in (fields.before, fields.after))
@@ -39,6 +40,7 @@ def test_document_is_the_canonical_json_of_all_fields(fields: ChainRow) -> None:
     assert covered == canonical_json(fields._asdict())
 
 
+@settings(max_examples=40)
 @given(ROWS, st.sampled_from(sorted(set(ChainRow._fields) - {"seq", "policy_version", "before", "after"})))
 def test_hash_changes_with_every_field(fields: ChainRow, name: str) -> None:
     row = fields._replace(before="1", after="2")

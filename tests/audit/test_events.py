@@ -16,7 +16,9 @@ def test_kinds_are_dotted_and_say_when_they_are_written() -> None:
 
 
 def test_reference_page_lists_every_kind_with_its_line() -> None:
-    rows = dict(re.findall(r"^\| `([a-z]+\.[a-z_]+)` \| (.+) \|$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE))
+    rows = dict(
+        re.findall(r"^\| `([a-z]+\.[a-z_]+)` \| (.+) \|$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    )
 
     assert rows == dict(KINDS)
 
