@@ -13,11 +13,12 @@ from qmtl_worlds.policy.document import PolicyDocument
 from qmtl_worlds.policy.expression import parse_number
 from qmtl_worlds.policy.faults import invalid, line_numbers
 from qmtl_worlds.policy.gate_tree import build_gates, print_gates
-from qmtl_worlds.policy.json_tree import read_mapping
+from qmtl_worlds.policy.json_tree import check_size, read_mapping
 from qmtl_worlds.policy.loader import load_document
 from qmtl_worlds.policy.nodes import Condition, Expr, GateNode
 from qmtl_worlds.policy.places import PathFault, SourceTree
 from qmtl_worlds.policy.printing import print_expression
+from qmtl_worlds.policy.text_checks import MAX_BYTES
 from qmtl_worlds.policy.walk import metric_names, walk_conditions
 from qmtl_worlds.policy.yaml_tree import read_yaml
 
@@ -32,7 +33,7 @@ class CompiledPolicy:
     weights and the leverage cap (always there) read, sorted by name. ``canonical`` is the document as canonical JSON
     with all defaults, and ``checksum`` its digest. ``selection_checksum`` covers data_currency, metrics and selection
     only, and is the same for expressions that differ in blanks and parentheses alone: streaks live as long as it does.
-    ``lines`` tells where in the text the value of each path begins.
+    ``lines`` tells on which line of the text the key of each path stands.
     """
 
     document: PolicyDocument
@@ -104,7 +105,7 @@ def _compile(tree: SourceTree, *, world_id: str | None) -> CompiledPolicy:
     if len(metrics) > MAX_METRICS:
         message = f"a policy reads at most {MAX_METRICS} metrics, this one {len(metrics)}"
         raise invalid([PathFault(("selection",), "too-many-metrics", message)], tree)
-    canonical = canonical_json(document.plain())
+    canonical = _canonical(document, tree)
     return CompiledPolicy(
         document=document,
         gates=gates,
@@ -116,6 +117,16 @@ def _compile(tree: SourceTree, *, world_id: str | None) -> CompiledPolicy:
         canonical=canonical,
         lines=lines,
     )
+
+
+def _canonical(document: PolicyDocument, tree: SourceTree) -> bytes:
+    """Return the canonical form; with its defaults it must keep the limits of a text, so that it can be read again."""
+    plain = document.plain()
+    check_size(plain)
+    canonical = canonical_json(plain)
+    if len(canonical) > MAX_BYTES:
+        raise invalid([PathFault((), "too-large", f"with its defaults a policy has at most {MAX_BYTES} bytes")], tree)
+    return canonical
 
 
 def _metrics_of(document: PolicyDocument, conditions: tuple[Condition, ...], score: Expr) -> tuple[MetricRef, ...]:

@@ -56,9 +56,9 @@ def invalid(faults: Iterable[PathFault], tree: SourceTree) -> PolicyInvalidError
 
 
 def line_numbers(tree: SourceTree) -> dict[str, int]:
-    """Return the 1-based line on which the value of each path begins; empty where there is no text."""
+    """Return the 1-based line on which the key of each path stands; empty where there is no text."""
     lines = LineIndex.of(tree.text)
-    return {path_text(path): lines.locate(place.start)[0] for path, place in tree.places.items()}
+    return {path_text(path): lines.locate(place.key)[0] for path, place in tree.places.items()}
 
 
 def _wording(fault: PathFault) -> tuple[str, str, str]:
@@ -71,9 +71,17 @@ def _wording(fault: PathFault) -> tuple[str, str, str]:
 def _index_of(fault: PathFault, tree: SourceTree) -> int:
     if fault.index is not None:
         return fault.index
-    if (place := tree.places.get(fault.path)) is None:
+    if (place := _place_of(fault.path, tree)) is None:
         return _nearest_key(fault.path, tree)
     return place.key if fault.at_key else _index_in(tree.text, place, fault.column - 1)
+
+
+def _place_of(path: Path, tree: SourceTree) -> Place | None:
+    """Return the place of the value; a scalar stands for a list of one where a list of one may be written so."""
+    if (place := tree.places.get(path)) is None and path[-1:] == (0,):
+        above = tree.places.get(path[:-1])
+        return above if above is not None and above.scalar is not None else None
+    return place
 
 
 def _nearest_key(path: Path, tree: SourceTree) -> int:

@@ -19,7 +19,7 @@ def read_mapping(value: Mapping[str, object]) -> SourceTree:
     Raises:
         PolicyInvalidError: too large, too deep, or holding what JSON cannot.
     """
-    _check_size(value)
+    check_size(value)
     try:
         text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
         tree = read_yaml(text)
@@ -30,8 +30,12 @@ def read_mapping(value: Mapping[str, object]) -> SourceTree:
     return SourceTree(tree.value, faults=tuple(replace(fault, index=None) for fault in tree.faults), broken=tree.broken)
 
 
-def _check_size(value: object) -> None:
-    """Refuse what a recursive reader could not survive; goes level by level, and stops at the first sign."""
+def check_size(value: object) -> None:
+    """Refuse more values or levels than a text may have; goes level by level, and stops at the first sign.
+
+    Raises:
+        PolicyInvalidError: too large, too deep, or with a key that is no text.
+    """
     level: list[object] = [value]
     nodes = depth = 0
     while level:

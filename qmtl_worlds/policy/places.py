@@ -19,8 +19,8 @@ _LONGEST_KEY: Final = 40
 class Place:
     """Where a value stands, as indices into the text.
 
-    ``key`` is where its key begins (the value itself in lists), ``start`` to ``end`` the value with its quotes,
-    ``scalar`` the text that a scalar means, None for collections.
+    ``key`` is where its key begins (the value itself in lists), ``start`` to ``end`` a scalar with its quotes or the
+    opening of a collection, ``scalar`` the text that a scalar means, None for collections.
     """
 
     key: int

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 from qmtl_worlds.contracts.errors import ExpressionInvalidError
 
 MAX_CHARACTERS: Final = 512
-KEYWORDS: Final = frozenset({"and", "or", "not"})
 
-TokenKind = Literal["number", "name", "keyword", "operator", "end"]
-
+_BLANKS: Final = " \t\n"
 _TOKEN = re.compile(
     r"""
-    (?P<number> (?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)? (?![A-Za-z0-9_.]) )
-  | (?P<name> [A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)* )
-  | (?P<operator> <= | >= | == | != | [-+*/<>(),] )
+    [ \t\n]*
+    (?:
+        (?P<number> (?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)? (?![A-Za-z0-9_.]) )
+      | (?P<keyword> (?:and|or|not)(?![A-Za-z0-9_.]) )
+      | (?P<name> [A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)* )
+      | (?P<operator> <= | >= | == | != | [-+*/<>(),] )
+    )
     """,
     re.VERBOSE,
 )
-_BLANK = re.compile(r"[ \t\n]*")
 _JUNK = re.compile(r"[^\s(),<>=!+*/-]+|[=!]|.", re.DOTALL)
 _HINTS: Final = {
     "=": "use == to compare",
@@ -37,9 +38,12 @@ _HINTS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A piece of an expression; ``column`` is 1-based, ``text`` is empty at the end."""
+    """A piece of an expression; ``column`` is 1-based.
 
-    kind: TokenKind
+    ``kind`` is ``number``, ``keyword``, ``name``, ``operator``, or ``end`` with an empty text.
+    """
+
+    kind: str
     text: str
     column: int
 
@@ -56,28 +60,21 @@ def tokenize(text: str) -> tuple[Token, ...]:
             column=1,
             kind="expression-too-long",
         )
+    end = len(text.rstrip(_BLANKS))
     tokens: list[Token] = []
-    position = _after_blank(text, 0)
-    while position < len(text):
-        token = _token_at(text, position)
-        tokens.append(token)
-        position = _after_blank(text, position + len(token.text))
-    return (*tokens, Token("end", "", len(text.rstrip(" \t\n")) + 1))
-
-
-def _token_at(text: str, position: int) -> Token:
-    match = _TOKEN.match(text, position)
-    if match is None:
-        raise _unexpected(text, position)
-    kind: TokenKind = "operator"
-    if match["number"]:
-        kind = "number"
-    elif match["name"]:
-        kind = "keyword" if match[0] in KEYWORDS else "name"
-    return Token(kind, match[0], position + 1)
+    position = 0
+    while position < end:
+        match = _TOKEN.match(text, position)
+        if match is None:
+            raise _unexpected(text, position)
+        kind = match.lastgroup or ""
+        tokens.append(Token(kind, match[kind], match.start(kind) + 1))
+        position = match.end()
+    return (*tokens, Token("end", "", end + 1))
 
 
 def _unexpected(text: str, position: int) -> ExpressionInvalidError:
+    position = len(text) - len(text[position:].lstrip(_BLANKS))
     match = _JUNK.match(text, position)
     junk = match[0][:20] if match else text[position]
     hint = _HINTS.get(junk)
@@ -86,8 +83,3 @@ def _unexpected(text: str, position: int) -> ExpressionInvalidError:
         column=position + 1,
         kind="unexpected-character",
     )
-
-
-def _after_blank(text: str, position: int) -> int:
-    match = _BLANK.match(text, position)
-    return match.end() if match else position
