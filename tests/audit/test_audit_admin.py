@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from audit.models import AuditEvent
+from audit.models import AuditEvent, AuditRun
 from tests.audit.factories import finished_run, write_events
 
 pytestmark = pytest.mark.django_db
