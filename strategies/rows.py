@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import psycopg
 from django.db import connection
 
 
 def fetch_packed(sql: str, parameters: Sequence[str | int]) -> list[tuple[Any, ...]]:
-    """Run a statement and return its rows, packed columns as bytes.
+    """Run a statement on Django's connection and return its rows, packed columns as bytes.
 
     PostgreSQL is asked for its binary form: else it spells bytes in hexadecimal, at twice the size and time.
     """
-    with connection.cursor() as cursor:
-        if connection.vendor == "postgresql":
-            cursor.cursor.execute(sql, parameters, binary=True)
-        else:
+    if connection.vendor != "postgresql":
+        with connection.cursor() as cursor:
             cursor.execute(sql, parameters)
-        return list(cursor.fetchall())
+            return list(cursor.fetchall())
+    connection.ensure_connection()
+    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+        return cursor.execute(sql, parameters, binary=True).fetchall()
 
 
 def placeholders(values: Sequence[object]) -> str:

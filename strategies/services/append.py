@@ -74,7 +74,8 @@ def append_returns(
     """
     check_rows(rows, now=act.now)
     instance = get_instance(target.world_id, target.strategy_id, target.side, locked=True)
-    track = _track(instance, target.provenance)
+    tracks = {track.provenance: track for track in instance.tracks.order_by("id")}
+    track = tracks.setdefault(target.provenance, SeriesTrack(instance=instance, provenance=target.provenance))
     bars = to_returns(rows, base=_base(track, rows, revise=revise))
     new, changed = _compare(bars, _stored(instance, track, bars.ts))
     if changed and not revise:
@@ -83,7 +84,7 @@ def append_returns(
     revision = _store(instance, target.provenance, bars.take(sorted((*new, *changed))), corrects=bool(changed))
     before = instance.fresh_until
     _extend(track, rows, bars)
-    _refresh(instance, rule)
+    _refresh(instance, tracks.values(), rule)
     if changed:
         _audit_correction(instance, target.provenance, [at(bars.ts[row]) for row in changed], act)
     return IngestResult(
@@ -96,12 +97,6 @@ def append_returns(
         fresh_until=instance.fresh_until,
         was_fresh_until=before,
     )
-
-
-def _track(instance: StrategyInstance, provenance: Provenance) -> SeriesTrack:
-    """Return the track; the instance's lock keeps others away from it."""
-    track, _ = SeriesTrack.objects.get_or_create(instance=instance, provenance=provenance)
-    return track
 
 
 def _base(track: SeriesTrack, rows: SeriesRows, *, revise: bool) -> float | None:
@@ -186,16 +181,18 @@ def _segments(instance: StrategyInstance, provenance: Provenance, bars: SeriesRo
 
 
 def _extend(track: SeriesTrack, rows: SeriesRows, bars: SeriesRows) -> None:
+    before = (track.pk, track.first_ts, track.last_ts, track.equity, track.equity_ts)
     if bars.ts:
         track.first_ts = min(bars.ts[0], bars.ts[0] if track.first_ts is None else track.first_ts)
         track.last_ts = max(bars.ts[-1], bars.ts[-1] if track.last_ts is None else track.last_ts)
     if rows.is_equity and (track.equity_ts is None or rows.ts[-1] >= track.equity_ts):
         track.equity, track.equity_ts = rows.ret[-1], rows.ts[-1]
-    track.save()
+    if before != (track.pk, track.first_ts, track.last_ts, track.equity, track.equity_ts) or track.pk is None:
+        track.save()
 
 
-def _refresh(instance: StrategyInstance, rule: FreshnessRule | None) -> None:
-    extents = instance.tracks.order_by("id").values_list("provenance", "first_ts", "last_ts")
+def _refresh(instance: StrategyInstance, tracks: Iterable[SeriesTrack], rule: FreshnessRule | None) -> None:
+    extents = [(track.provenance, track.first_ts, track.last_ts) for track in tracks]
     present = currency(extents, interval_seconds=instance.interval_seconds, rule=rule)
     if present != Currency(instance.first_data, instance.data_end, instance.fresh_until):
         instance.first_data, instance.data_end = present.first_data, present.data_end
