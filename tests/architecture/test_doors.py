@@ -51,12 +51,6 @@ def test_every_verb_that_carries_an_act_takes_keywords_only() -> None:
     assert positional_verbs == []
 
 
-def test_other_functions_of_services_take_their_subject_and_then_keywords() -> None:
-    unclear = [name for name, arguments in public_functions() if positional(arguments) > 1]
-
-    assert unclear == []
-
-
 @pytest.mark.parametrize("place", INTERFACES)
 def test_interface_writes_no_row(place: str) -> None:
     writing = [

@@ -55,6 +55,7 @@ def exists(package: str) -> bool:
     return (ROOT / Path(*package.split("."))).is_dir()
 
 
+@pytest.mark.slow
 def test_importing_the_whole_library_and_every_alpha_loads_no_framework() -> None:
     packages = [f"qmtl_worlds.{name}" for name in LIBRARY if exists(f"qmtl_worlds.{name}")]
 
