@@ -29,7 +29,15 @@ _log = structlog.get_logger(__name__)
 
 def ring_after_commit(*, task: str, queue: str, **arguments: object) -> None:
     """Send a doorbell once the transaction has committed; the rows are there, so a lost one is only late."""
-    transaction.on_commit(lambda: _ring(task, queue, arguments))
+    transaction.on_commit(lambda: ring(task=task, queue=queue, **arguments))
+
+
+def ring(*, task: str, queue: str, **arguments: object) -> None:
+    """Send a doorbell now; where the broker is away it is lost, and the tick sees to the work."""
+    try:
+        app.send_task(task, kwargs=arguments, queue=queue, retry=False)
+    except OperationalError:
+        _log.warning("doorbell_lost", task=task, **arguments)
 
 
 def new_reply_key() -> str:
@@ -70,13 +78,6 @@ def reply(*, key: str, body: bytes) -> None:
         pipe.rpush(key, body)
         pipe.expire(key, REPLY_SECONDS)
         pipe.execute()
-
-
-def _ring(task: str, queue: str, arguments: dict[str, object]) -> None:
-    try:
-        app.send_task(task, kwargs=arguments, queue=queue, retry=False)
-    except OperationalError:
-        _log.warning("doorbell_lost", task=task, **arguments)
 
 
 @lru_cache(maxsize=1)

@@ -18,7 +18,6 @@ from qmtl_worlds.contracts.errors import PlanStaleError, RunNotFoundError, World
 from qmtl_worlds.contracts.reasons import DecisionVerdict
 from qmtl_worlds.decision.outcome import Decision
 from qmtl_worlds.decision.pipeline import decide
-from qmtl_worlds.policy.compiler import CompiledPolicy
 from strategies.models import StrategyInstance
 from strategies.services.revision import pin_revision
 from worlds.models import World
@@ -58,17 +57,6 @@ def evaluate_world(*, world_id: str, run_id: str, act: Act) -> AuditRun:
         except WorldsError as error:
             return fail_run(run=run, error=str(error), act=act)
     return run
-
-
-def preview_world(*, world_id: str, as_of: datetime, now: datetime, policy: CompiledPolicy | None) -> Decision:
-    """Return what an evaluation would decide; nothing is stored and no streak moves.
-
-    ``policy`` stands in for the one in force, for what-if questions.
-    """
-    world = get_world(world_id)
-    chosen = policy or compiled(policy_in_force(world))
-    gathered = gather(world=world, policy=chosen, question=Question(as_of, None, counts=False))
-    return decide(chosen, gathered.inputs, now=now)
 
 
 def _evaluate(run: AuditRun, act: Act) -> AuditRun:

@@ -8,7 +8,7 @@ import math
 import zlib
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -50,6 +50,10 @@ class Gathered:
     reference: Mapping[str, Any]
     digest: str
 
+    def advised(self, **advice: Any) -> EvaluationInput:
+        """Return the inputs with metrics or correlations from a request's body laid over them."""
+        return replace(self.inputs, **advice)
+
 
 @dataclass(frozen=True, slots=True)
 class Question:
@@ -58,7 +62,6 @@ class Question:
     as_of: datetime
     revision: int | None
     counts: bool
-    advice: Mapping[str, Any] = field(default_factory=dict)
 
 
 def gather(*, world: World, policy: CompiledPolicy, question: Question) -> Gathered:
@@ -93,7 +96,6 @@ def gather(*, world: World, policy: CompiledPolicy, question: Question) -> Gathe
         circuit_open=GateHold.objects.filter(world=world, kind=HoldKind.CIRCUIT.value).exists(),
         counts=question.counts,
     )
-    inputs = replace(inputs, **question.advice)
     state = _pack_state(inputs, instances)
     reference = {
         "series": loaded.reference,

@@ -1,0 +1,65 @@
+"""What the workers do when the bell rings; each task looks at rows and goes on from there."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from celery import shared_task
+
+from audit.models import AuditRun
+from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.digests import canonical_json
+from qmtl_worlds.contracts.errors import RunNotFoundError, WorldsError
+from worlds.services.advance import advance
+from worlds.services.authority import act_of_schedule, act_of_system
+from worlds.services.dispatch import ADVANCE, EVALUATE, PREVIEW, reply
+from worlds.services.scheduling import claim_due_slots
+from worlds.work.evaluate import evaluate_world
+from worlds.work.preview import preview_world
+
+
+@shared_task(name=EVALUATE)
+def evaluate_task(*, world_id: str, run_id: str, reply_to: str = "", **_ignored: object) -> None:
+    """Compute a started evaluation, and tell whoever waits for it that it has ended."""
+    evaluate_world(world_id=world_id, run_id=run_id, act=_act_of(world_id, run_id))
+    if reply_to:
+        reply(key=reply_to, body=run_id.encode())
+
+
+@shared_task(name=PREVIEW)
+def preview_task(
+    *, world_id: str, as_of: str, now: str, question: dict[str, Any], reply_to: str, **_ignored: object
+) -> None:
+    """Answer a what-if question; nothing is stored. A refusal is an answer too."""
+    try:
+        answer = preview_world(
+            world_id=world_id,
+            as_of=datetime.fromisoformat(as_of),
+            now=datetime.fromisoformat(now),
+            question=question,
+        )
+    except WorldsError as error:
+        answer = {"error": {"code": error.code, "detail": error.detail, "facts": error.facts}}
+    reply(key=reply_to, body=canonical_json(answer))
+
+
+@shared_task(name=ADVANCE)
+def advance_task(*, world_id: str, run_id: str, **_ignored: object) -> None:
+    """Take an apply run as far as it goes now; the tick does the rest."""
+    advance(world_id=world_id, run_id=run_id, act=act_of_system(reason="apply"))
+
+
+@shared_task(name="worlds.claim_due_slots")
+def claim_due_slots_task(**_ignored: object) -> None:
+    """Start due evaluations; beat only rings, the tick would do it within a second."""
+    claim_due_slots(act=act_of_schedule(reason="schedule"))
+
+
+def _act_of(world_id: str, run_id: str) -> Act:
+    """Return the act of whoever asked for the run, with the schedule's rights and the present time."""
+    run = AuditRun.objects.filter(world_id=world_id, run_id=run_id).only("actor", "reason", "request_id").first()
+    if run is None:
+        raise RunNotFoundError(world_id, run_id)
+    return replace(act_of_schedule(reason=run.reason), actor=run.actor, request_id=run.request_id)
