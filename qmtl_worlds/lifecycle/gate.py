@@ -73,7 +73,7 @@ def answer(entry: EntryFacts, world: WorldFacts, now: datetime) -> ActivationEnv
         strategy_id=entry.key.strategy_id,
         side=entry.key.side,
         active=active,
-        weight=_weight(entry) if active else 0.0,
+        weight=min(entry.weight, entry.cap) if active else 0.0,
         freeze=bool(kinds & {HoldKind.FREEZE, HoldKind.APPLY}),
         drain=HoldKind.APPLY in kinds,
         gate=gate.level,
@@ -119,12 +119,12 @@ def lease_left_ms(
     were read, R1); ``fresh_for_seconds`` what is left until the data turns stale. Ages that are negative or not finite
     leave nothing. A closed or reduce-only answer may be acted on just as long: it permits no more than is proven.
     """
-    left = lease_seconds - confirmed_for_seconds
+    proofs = [lease_seconds - confirmed_for_seconds]
     if envelope.active:
-        left = min(left, fresh_for_seconds)
-    if not confirmed_for_seconds >= 0 or not 0 < left <= lease_seconds:
+        proofs.append(fresh_for_seconds)
+    if not confirmed_for_seconds >= 0 or not all(left > 0 for left in proofs):
         return 0
-    return int(left * 1000)
+    return int(min(proofs) * 1000)
 
 
 def _grounds(entry: EntryFacts, world: WorldFacts, now: datetime) -> Iterator[Gate]:
@@ -133,7 +133,7 @@ def _grounds(entry: EntryFacts, world: WorldFacts, now: datetime) -> Iterator[Ga
     yield from _world_grounds(world, entry.key)
     if not 0 < entry.weight <= 1:
         yield Gate(GateLevel.REDUCE_ONLY, ActivationReason.NOT_SELECTED)
-    if not _weight(entry) > 0:
+    if not entry.cap > 0:
         yield Gate(GateLevel.REDUCE_ONLY, ActivationReason.OVERRIDE)
     if not _is_fresh(entry, now):
         yield Gate(GateLevel.REDUCE_ONLY, ActivationReason.STALE)
@@ -156,10 +156,6 @@ def _mode_level(mode: EffectiveMode) -> GateLevel:
 
 def _strictest(grounds: tuple[Gate, ...]) -> Gate:
     return max(grounds, key=lambda gate: gate.level.strictness)
-
-
-def _weight(entry: EntryFacts) -> float:
-    return min(entry.weight, entry.cap)
 
 
 def _is_fresh(entry: EntryFacts, now: datetime) -> bool:
