@@ -122,7 +122,7 @@ def _claim(world: World, run: ApplyRun, view: RunView, act: Act) -> RunView | No
     if not transition.moved:
         return None
     after = carried_out(view, transition)
-    write_view(run, after)
+    write_view(run=run, view=after)
     run.save(update_fields=RUN_COLUMNS)
     if transition.reason in _ENDING_KINDS:
         _record(world, run, transition, act)
@@ -136,7 +136,7 @@ def _give_back(run: ApplyRun, epoch: int) -> None:
 def _carry_out(world: World, run: ApplyRun, after: RunView, transition: Transition, act: Act) -> None:
     """Write one transition: the run's row, the world's rows, sequence, outbox and audit, all or nothing."""
     before_state = run.state
-    write_view(run, after)
+    write_view(run=run, view=after)
     if run.state != before_state:
         run.state_changed_at, run.state_reason = act.now, transition.reason
     for effect in transition.effects:

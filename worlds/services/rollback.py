@@ -105,6 +105,6 @@ def _preview(world: World, to_generation: int, now: datetime) -> RollbackPreview
 
 def _barred(world: World, keys: frozenset[InstanceKey], now: datetime) -> dict[InstanceKey, str]:
     """Name why members of the target may not come back: a hold of their own, or data that is not fresh."""
-    barred = dict.fromkeys(keys - fresh_keys(world, keys, now=now), "stale or withdrawn")
+    barred = dict.fromkeys(keys - fresh_keys(world=world, keys=keys, now=now), "stale or withdrawn")
     held = {hold.key: hold.kind.value for hold in world_holds(world) if hold.key in keys and hold.key is not None}
     return barred | held

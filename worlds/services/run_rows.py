@@ -41,7 +41,7 @@ def view_of(run: ApplyRun) -> RunView:
     )
 
 
-def write_view(run: ApplyRun, view: RunView) -> None:
+def write_view(*, run: ApplyRun, view: RunView) -> None:
     """Put what the state machine may change back into the row; the caller saves it."""
     run.state = view.state.value
     run.epoch = view.epoch

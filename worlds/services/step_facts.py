@@ -48,7 +48,7 @@ def newest_ok_run(world_id: str) -> AuditRun | None:
     return AuditRun.objects.filter(world_id=world_id, state=AuditRunState.OK).order_by("-id").first()
 
 
-def fresh_keys(world: World, keys: Iterable[InstanceKey], *, now: datetime) -> frozenset[InstanceKey]:
+def fresh_keys(*, world: World, keys: Iterable[InstanceKey], now: datetime) -> frozenset[InstanceKey]:
     """Return those of ``keys`` that are bound, wanted and fresh by the world's clock."""
     bound = StrategyInstance.objects.filter(
         world=world,
@@ -62,7 +62,7 @@ def fresh_keys(world: World, keys: Iterable[InstanceKey], *, now: datetime) -> f
 
 def _admissible(world: World, run: ApplyRun, keys: Iterable[InstanceKey], now: datetime) -> frozenset[InstanceKey]:
     """Return who may gain weight now; a rollback asks for freshness only (SEMANTICS 5: what it leaves out)."""
-    fresh = fresh_keys(world, keys, now=now)
+    fresh = fresh_keys(world=world, keys=keys, now=now)
     return fresh if run.rollback_to is not None else fresh & _eligible(world.id)
 
 
