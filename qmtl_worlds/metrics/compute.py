@@ -13,6 +13,7 @@ from qmtl_worlds.metrics.activity import ACTIVITY
 from qmtl_worlds.metrics.columns import MetricColumn
 from qmtl_worlds.metrics.deflated import deflate
 from qmtl_worlds.metrics.kernels import KERNELS, PERIOD_SHARPE, PERIOD_SHARPE_ERROR
+from qmtl_worlds.metrics.ordered import Scratch
 from qmtl_worlds.metrics.panel import ReturnPanel
 from qmtl_worlds.metrics.run import Measured, MetricRun
 from qmtl_worlds.metrics.settings import MetricSettings
@@ -61,8 +62,9 @@ def _run_kernels(run: MetricRun, refs: Sequence[MetricRef], *, block_rows: int |
     if not by_start:
         return by_start
     longest = slice(min(by_start), run.panel.window(as_of=run.as_of).stop)
+    scratch = Scratch()
     for rows in _blocks(run.panel.count, block_rows or _fitting_rows(longest.stop - longest.start)):
-        block = Block(run.panel, rows, longest)
+        block = Block(run.panel, rows, longest, scratch)
         for start, kernels in by_start.items():
             window = block.window(start)
             for name, into in kernels.items():

@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from qmtl_worlds.metrics.ordered import Floats, ordered_sum, running_sum
+from qmtl_worlds.metrics.ordered import Floats, running_sum
 from qmtl_worlds.metrics.settings import MetricSettings
 from qmtl_worlds.metrics.window import Window
 
@@ -53,9 +53,8 @@ def _psr(window: Window, settings: MetricSettings) -> Floats:
 
 
 def _sortino(window: Window, settings: MetricSettings) -> Floats:
-    losses = np.minimum(window.series, 0.0)
-    np.multiply(losses, losses, out=losses)
-    return window.mean * math.sqrt(settings.periods_per_year) / np.sqrt(ordered_sum(losses) / window.n_obs)
+    losses = np.minimum(window.series, 0.0, out=window.array("losses"))
+    return window.mean * math.sqrt(settings.periods_per_year) / np.sqrt(window.mean_of_product(losses, losses))
 
 
 def _volatility(window: Window, settings: MetricSettings) -> Floats:
@@ -76,7 +75,7 @@ def _max_dd(window: Window, _settings: MetricSettings) -> Floats:
 
 
 def _ulcer(window: Window, _settings: MetricSettings) -> Floats:
-    return np.sqrt(ordered_sum(window.drawdown * window.drawdown) / window.n_obs)
+    return np.sqrt(window.mean_of_product(window.drawdown, window.drawdown))
 
 
 def _cagr(window: Window, settings: MetricSettings) -> Floats:

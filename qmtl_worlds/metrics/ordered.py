@@ -18,20 +18,38 @@ Floats = NDArray[np.float64]
 ROUNDING: Final = 1e-13
 
 
-def ordered_sum(block: Floats) -> Floats:
-    """Return the sum over the first axis, adding neighbors in pairs, counted from the last one.
+class Scratch:
+    """Named arrays that every block of a run uses again: to be given fresh memory costs more than the arithmetic."""
 
-    Zeros in front change no bit, so a series gives the same sum whatever history others have before it.
+    def __init__(self) -> None:
+        self._arrays: dict[str, Floats] = {}
+
+    def array(self, name: str, rows: int, columns: int) -> Floats:
+        """Return a float64[rows, columns] with anything in it; the last one of that name is given up."""
+        flat = self._arrays.get(name)
+        if flat is None or flat.size < rows * columns:
+            flat = self._arrays[name] = np.empty(rows * columns)
+        return flat[: rows * columns].reshape(rows, columns)
+
+
+def ordered_sum(block: Floats, scratch: Scratch | None = None) -> Floats:
+    """Return the sum over the first axis of float64[T, B].
+
+    The order is that of folding in half, again and again, a block filled up with zeros in front to a power of two. So
+    a series gives the same sum whatever history others have before it.
     """
-    if not len(block):
-        return np.zeros(block.shape[1:])
-    while (count := len(block)) > 1:
-        odd = count & 1
-        pairs = np.empty((count // 2 + odd, *block.shape[1:]))
-        np.add(block[odd::2], block[odd + 1 :: 2], out=pairs[odd:])
-        pairs[:odd] = block[:odd]
-        block = pairs
-    total: Floats = block[0]
+    count, width = block.shape
+    if count < 2:  # noqa: PLR2004 - nothing to fold
+        return block[0].copy() if count else np.zeros(width)
+    half = 1 << (count - 1).bit_length() - 1
+    extra = count - half
+    folded = (scratch or Scratch()).array("sum", half, width)
+    folded[: half - extra] = block[extra:half]
+    np.add(block[half:], block[:extra], out=folded[half - extra :])
+    while half > 1:
+        half //= 2
+        np.add(folded[:half], folded[half : 2 * half], out=folded[:half])
+    total: Floats = folded[0].copy()
     return total
 
 
