@@ -1,0 +1,59 @@
+"""A real Runner process: one alpha that asks its order gate before each order, at the pace of the story."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import date
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Self
+
+from qmtl_worlds.contracts.ids import InstanceKey
+
+
+class RunnerProcess:
+    """Runs ``strategies.alpha.run`` for one instance for the length of a ``with`` block."""
+
+    def __init__(
+        self, *, base: Path, server: str, token_file: Path, world_id: str, key: InstanceKey, log: Path
+    ) -> None:
+        """Keep what to run; nothing starts before the block is entered."""
+        self._command = [
+            *(sys.executable, "-m", "strategies.alpha.run", "--server", server, "--token-file", str(token_file)),
+            *("--world", world_id, "--strategy-id", key.strategy_id, "--side", key.side.value),
+            *("--venue-mode", "replay", "--stdin"),
+        ]
+        self._base, self._log = base, log
+        self._process: subprocess.Popen[str] | None = None
+        self._output: IO[str] | None = None
+
+    def __enter__(self) -> Self:
+        """Start the process."""
+        self._output = self._log.open("w", encoding="utf-8")
+        self._process = subprocess.Popen(  # noqa: S603 - our own program
+            self._command, cwd=self._base, stdin=subprocess.PIPE, stdout=self._output, stderr=self._output, text=True
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Let the process end by itself, now that no more days come."""
+        if self._process is not None:
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+            self._process.wait(timeout=30)
+        if self._output is not None:
+            self._output.close()
+
+    def tell(self, day: date) -> None:
+        """Let it trade the session of ``day``."""
+        if self._process is None or self._process.stdin is None:
+            raise RuntimeError("the Runner is not running")
+        self._process.stdin.write(f"{day.isoformat()}\n")
+        self._process.stdin.flush()
+
+    def lines(self) -> list[str]:
+        """Return what it has printed so far."""
+        return self._log.read_text(encoding="utf-8").splitlines()
