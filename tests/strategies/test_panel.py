@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from qmtl_worlds.contracts.errors import SeriesConflictError
 from qmtl_worlds.metrics.bars import compound_bars
 from strategies.lookup import stored_bars
 from strategies.models import BarBlock, Provenance, Segment, TailRow
+from strategies.rows import fetch_packed
 from strategies.selectors import evaluation_bytes, get_instance
 from strategies.services.revision import pin_revision
 from strategies.services.withdraw import withdraw_strategy
@@ -254,3 +257,22 @@ def test_daily_bars_taken_as_they_are_equal_compounded_ones() -> None:
     compounded = compound_bars(bars.bars, closes=closes, after=day(0))
     for name in ("returns", "leverage", "trades", "data_end", "last_trade"):
         assert np.array_equal(getattr(taken, name), getattr(compounded, name), equal_nan=True)
+
+
+def test_bars_that_move_while_they_are_read_are_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    world()
+    ids = bind("a", "b")
+    append("a", series({1: 0.1}))
+    append("b", series({n: n / 100 for n in range(1, 9)}))
+    before = loaded(ids).digest()
+
+    def fetch_then_move(sql: str, parameters: Sequence[str | int]) -> list[tuple[Any, ...]]:
+        found = fetch_packed(sql, parameters)
+        seal_tail(world_id="w1", before=FOREVER)
+        merge_segments(world_id="w1")
+        return found
+
+    monkeypatch.setattr("strategies.selectors.fetch_packed", fetch_then_move)
+
+    assert loaded(ids).digest() == before
+    assert (TailRow.objects.count(), Segment.objects.count()) == (0, 0)
