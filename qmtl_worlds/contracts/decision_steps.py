@@ -117,7 +117,7 @@ def _selection(row: Row, facts: Facts) -> tuple[TraceStep, TraceStep]:
     skipped = TraceStep(Stage.TOPK, StepVerdict.SKIPPED, Reason.NOT_REACHED)
     if state in _INELIGIBLE:
         return TraceStep(Stage.CONSTRAINTS, VERDICTS[int(row["state"])], state, RULES[state](facts)), skipped
-    if VERDICTS[int(row["state"])] is not StepVerdict.PASS:
+    if not row["rank"]:
         return TraceStep(Stage.CONSTRAINTS, StepVerdict.SKIPPED, Reason.NOT_REACHED), skipped
     if row["target"]:
         held = TraceStep(Stage.CONSTRAINTS, StepVerdict.PASS, Reason.OK)

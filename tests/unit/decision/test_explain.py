@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from qmtl_worlds.contracts.reasons import Outcome, Reason
+from qmtl_worlds.explain import WORDS, explain
+from tests.unit.decision.worlds import NOW, Instance, evaluate, exposure, policy, recorded
+
+SCREEN = 40
+
+
+def test_every_reason_has_its_words() -> None:
+    assert WORDS.keys() == set(Reason)
+    assert len(set(WORDS.values())) == len(WORDS)
+
+
+@pytest.mark.parametrize("reason", list(Reason), ids=str)
+@pytest.mark.parametrize("outcome", list(Outcome), ids=str)
+def test_every_outcome_is_told_for_every_reason(outcome: Outcome, reason: Reason) -> None:
+    row = recorded(evaluate([Instance("a")]), "a")
+
+    text = explain(replace(row, outcome=outcome, reason=reason))
+
+    assert text.startswith("a|long ")
+    assert WORDS[reason] in text.splitlines()[0]
+    assert len(text.splitlines()) <= SCREEN
+
+
+def test_a_failed_gate_is_told_with_value_threshold_and_margin() -> None:
+    text = explain(recorded(evaluate([Instance("a", ok=-0.25)]), "a"))
+
+    assert text.splitlines()[0] == "a|long is not active: it fails a gate."
+    assert "First rule in the way: gates: reported.ok > 0; -0.25 against 0, 0.25 too far" in text
+
+
+def test_a_blocked_candidate_is_told_with_its_blockers() -> None:
+    rules = policy(constraints=exposure(sector_cap={"per_sector": 0.4}))
+
+    text = explain(recorded(evaluate([Instance("a", score=3.0), Instance("b")], rules), "b"))
+
+    assert text.splitlines()[0] == "b|long is not active: its sector would hold too much of the capital."
+    assert "0.6 against 0.4, 0.2 too far" in text
+    assert "blocked by a|long" in text
+
+
+def test_a_waiting_candidate_is_told_how_long_it_has_to_wait() -> None:
+    rules = policy(hysteresis={"promote_after": 3, "min_dwell": "2d"})
+
+    text = explain(recorded(evaluate([Instance("a", since=NOW - timedelta(hours=12))], rules), "a"))
+
+    assert "streak 1 of 3, 1.5 d of dwell left" in text
+
+
+def test_a_stale_member_is_told_how_stale_it_is() -> None:
+    text = explain(recorded(evaluate([Instance("a", active=True, fresh_for=-timedelta(minutes=90))]), "a"))
+
+    assert "stays active at 30 % of capital: it cannot be judged now" in text
+    assert "data no older than 300 s; 1.5 h too old; its data are too old" in text
+
+
+def test_a_member_in_the_target_meets_no_obstacle() -> None:
+    text = explain(recorded(evaluate([Instance("a", active=True)]), "a"))
+
+    assert text.splitlines()[0] == "a|long stays active at 30 % of capital: it is in the target."
+    assert "First rule in the way" not in text
