@@ -68,6 +68,12 @@ def test_adding_a_hold_never_opens_a_gate(held: frozenset[Hold], new: Hold) -> N
     assert len({(hold.kind, hold.owner) for hold in add(held, new)}) == len(add(held, new))
 
 
+def test_same_hold_again_keeps_the_stricter_of_the_two() -> None:
+    mild, strict = (make_hold(HoldKind.CIRCUIT, "w1", level=level) for level in (GateLevel.OPEN, GateLevel.CLOSED))
+
+    assert add(frozenset({strict}), mild) == add(frozenset({mild}), strict) == {strict}
+
+
 def test_unfreeze_leaves_kill_and_circuit() -> None:
     kill, circuit = make_hold(HoldKind.KILL, "alice"), make_hold(HoldKind.CIRCUIT, "w1")
     held = frozenset({kill, circuit, make_hold(HoldKind.FREEZE, "alice")})
