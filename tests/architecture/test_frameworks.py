@@ -10,7 +10,7 @@ import pytest
 from tests.architecture.source import ROOT, under
 
 FRAMEWORKS = ["celery", "django", "django_redis", "kombu", "psycopg", "redis", "rest_framework"]
-LIBRARY = ["allocation", "contracts", "decision", "embedded", "lifecycle", "metrics", "policy", "sdk"]
+LIBRARY = ["allocation", "contracts", "decision", "embedded", "lifecycle", "metrics", "offline", "policy", "sdk"]
 STANDARD_LIBRARY_ONLY = [
     "qmtl_worlds/bootstrap.py",
     "qmtl_worlds/contracts",
