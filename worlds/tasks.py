@@ -6,7 +6,9 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
+import structlog
 from celery import shared_task
+from django.db import DatabaseError
 
 from audit.models import AuditRun
 from qmtl_worlds.contracts.acts import Act
@@ -16,14 +18,23 @@ from worlds.services.advance import advance
 from worlds.services.authority import act_of_schedule, act_of_system
 from worlds.services.dispatch import ADVANCE, EVALUATE, PREVIEW, reply
 from worlds.services.scheduling import claim_due_slots
-from worlds.work.evaluate import evaluate_world
+from worlds.work.evaluate import evaluate_world, give_up
 from worlds.work.preview import preview_world
+
+_log = structlog.get_logger(__name__)
 
 
 @shared_task(name=EVALUATE)
 def evaluate_task(*, world_id: str, run_id: str, reply_to: str = "", **_ignored: object) -> None:
     """Compute a started evaluation, and tell whoever waits for it that it has ended."""
-    evaluate_world(world_id=world_id, run_id=run_id, act=_act_of(world_id, run_id))
+    act = _act_of(world_id, run_id)
+    try:
+        evaluate_world(world_id=world_id, run_id=run_id, act=act)
+    except DatabaseError:
+        raise  # the run stays started, and the tick rings again
+    except Exception as error:  # noqa: BLE001 - the task boundary: whatever broke, nobody may wait for ever
+        _log.exception("evaluation_broke", world_id=world_id, run_id=run_id)
+        give_up(world_id=world_id, run_id=run_id, error=f"{type(error).__name__}: {error}", act=act)
     if reply_to:
         reply(key=reply_to, body=run_id.encode())
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from qmtl_worlds.contracts.activation import ActivationEnvelope
 from qmtl_worlds.contracts.ids import InstanceKey
-from qmtl_worlds.lifecycle.gate import EntryFacts, answer, lease_left_ms
+from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, answer, lease_left_ms
 from worlds.selectors import get_world
 from worlds.services.gate_facts import entry_facts, one_entry, world_facts
 from worlds.stores.clock import database_now, world_now
@@ -22,8 +22,16 @@ class Answered:
     lease_ms: int
 
 
-def activation_of(*, world_id: str, key: InstanceKey) -> Answered:
-    """Answer for one instance from the rows; unknown instances are closed, as data.
+@dataclass(frozen=True, slots=True)
+class WholeSet:
+    """Every instance that is bound or active, by key, and the world that they share."""
+
+    world: WorldFacts
+    envelopes: tuple[ActivationEnvelope, ...]
+
+
+def activation_of(*, world_id: str, key: InstanceKey, visible: bool = True) -> Answered:
+    """Answer for one instance from the rows; unknown instances, and invisible ones alike, are closed, as data.
 
     Raises:
         WorldNotFoundError: there is no such world.
@@ -32,7 +40,7 @@ def activation_of(*, world_id: str, key: InstanceKey) -> Answered:
     world = get_world(world_id)
     now = database_now()
     at = world_now(world, now=now)
-    entry = one_entry(world=world, key=key)
+    entry = one_entry(world=world, key=key) if visible else EntryFacts(key)
     envelope = answer(entry, world_facts(world=world, now=now), at)
     lease = lease_left_ms(
         envelope,
@@ -43,8 +51,8 @@ def activation_of(*, world_id: str, key: InstanceKey) -> Answered:
     return Answered(envelope, lease)
 
 
-def activations_of(*, world_id: str) -> list[ActivationEnvelope]:
-    """Answer for every instance of the world, by key, from one reading of the rows.
+def activations_of(*, world_id: str) -> WholeSet:
+    """Answer for every instance of the world from one reading of the rows.
 
     Raises:
         WorldNotFoundError: there is no such world.
@@ -53,7 +61,7 @@ def activations_of(*, world_id: str) -> list[ActivationEnvelope]:
     now = database_now()
     facts, at = world_facts(world=world, now=now), world_now(world, now=now)
     entries = entry_facts(world=world)
-    return [answer(entries[key], facts, at) for key in sorted(entries)]
+    return WholeSet(facts, tuple(answer(entries[key], facts, at) for key in sorted(entries)))
 
 
 def _fresh_for(entry: EntryFacts, at: datetime) -> float:

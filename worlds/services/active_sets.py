@@ -25,7 +25,7 @@ def commit_set(*, world: World, run: ApplyRun, content: ActiveSet, act: Act) -> 
     """
     before = members_of(world.id, world.generation)
     at = world_now(world, now=act.now)
-    newcomers = _instances(world, [key for key in content.weights if key not in before])
+    newcomers = _instances(world, frozenset(content.weights.keys() - before.keys()))
     world.generation += 1
     World.objects.filter(id=world.id).update(generation=world.generation)
     committed = ActivationSet.objects.create(
@@ -57,11 +57,11 @@ def _entry(committed: ActivationSet, member: Member, weight: float) -> Activatio
     )
 
 
-def _instances(world: World, keys: list[InstanceKey]) -> dict[InstanceKey, int]:
+def _instances(world: World, keys: frozenset[InstanceKey]) -> dict[InstanceKey, int]:
     current = StrategyInstance.objects.filter(
         world=world, withdrawn_at=None, strategy_id__in={key.strategy_id for key in keys}
     )
-    return {instance.key: instance.pk for instance in current}
+    return {instance.key: instance.pk for instance in current if instance.key in keys}
 
 
 def _lift_withdrawals(world: World, content: ActiveSet) -> None:

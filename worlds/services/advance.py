@@ -6,6 +6,7 @@ from typing import Final
 
 import structlog
 from django.db import transaction
+from django.db.models import F
 
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
@@ -72,6 +73,11 @@ def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
         if epoch is None:
             break
     return get_apply_run(world_id, run_id)
+
+
+def count_failure(*, world_id: str, run_id: str) -> None:
+    """Count a step that broke as a worker that died; after too many the run is held for a person."""
+    ApplyRun.objects.filter(world_id=world_id, run_id=run_id).update(attempts=F("attempts") + 1)
 
 
 @transaction.atomic

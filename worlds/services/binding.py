@@ -63,5 +63,6 @@ def ingest(*, target: SeriesTarget, rows: SeriesRows, revise: bool, act: Act) ->
             "key": result.key.text,
         }
         announce(world, kind="freshness_updated", payload=payload, now=act.now)
-        project_after_commit(world_id=world.id)
+        if world.generation:
+            project_after_commit(world_id=world.id)
     return result

@@ -45,6 +45,11 @@ def new_reply_key() -> str:
     return f"reply:{secrets.token_hex(16)}"
 
 
+def reply_key(question: str) -> str:
+    """Return the name under which the answer to the same question is always waited for."""
+    return f"reply:{question}"
+
+
 def send(*, task: str, queue: str, **arguments: object) -> None:
     """Send a task whose answer somebody waits for.
 
@@ -55,6 +60,20 @@ def send(*, task: str, queue: str, **arguments: object) -> None:
         app.send_task(task, kwargs=arguments, queue=queue, retry=False)
     except OperationalError as error:
         raise StoreUnavailableError("Redis") from error
+
+
+def send_once(*, task: str, queue: str, reply_to: str, **arguments: object) -> None:
+    """Send a task unless the same ``reply_to`` is waited for already: who asks again goes on waiting.
+
+    Raises:
+        StoreUnavailableError: Redis does not answer.
+    """
+    try:
+        is_first = _client().set(_asked(reply_to), b"1", nx=True, ex=REPLY_SECONDS)
+    except redis.RedisError as error:
+        raise StoreUnavailableError("Redis") from error
+    if is_first:
+        send(task=task, queue=queue, reply_to=reply_to, **arguments)
 
 
 def await_reply(*, key: str, seconds: float) -> bytes | None:
@@ -69,7 +88,10 @@ def await_reply(*, key: str, seconds: float) -> bytes | None:
         return None
     except redis.RedisError as error:
         raise StoreUnavailableError("Redis") from error
-    return answer[1] if answer else None
+    if answer is None:
+        return None
+    _client().delete(_asked(key))
+    return answer[1]
 
 
 def reply(*, key: str, body: bytes) -> None:
@@ -78,6 +100,10 @@ def reply(*, key: str, body: bytes) -> None:
         pipe.rpush(key, body)
         pipe.expire(key, REPLY_SECONDS)
         pipe.execute()
+
+
+def _asked(key: str) -> str:
+    return f"{key}:asked"
 
 
 @lru_cache(maxsize=1)

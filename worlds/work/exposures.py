@@ -52,7 +52,7 @@ def _correlations(policy: CompiledPolicy, panel: ReturnPanel, count: int, as_of:
         min_overlap=rule.required_overlap,
         mode=rule.mode,
     )
-    pairs = np.array(list(combinations(range(count), 2)), dtype=np.int64)
+    pairs = np.array(list(combinations(range(count), 2)), dtype=np.int64).reshape(-1, 2)
     return [None if math.isnan(rho) else rho for rho in screen.rho(pairs[:, 0], pairs[:, 1]).tolist()]
 
 

@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
+from django.db import DatabaseError
 
 from audit.models import AuditRun, AuditRunState
 from qmtl_worlds.contracts.acts import Act
@@ -17,7 +18,7 @@ from qmtl_worlds.contracts.errors import StoreUnavailableError, WorldsError
 from qmtl_worlds.contracts.states import LIVE_STATES, RunState
 from qmtl_worlds.lifecycle.apply import Event
 from worlds.models import ApplyRun, World
-from worlds.services.advance import advance, fire_event
+from worlds.services.advance import advance, count_failure, fire_event
 from worlds.services.authority import act_of_schedule, act_of_system
 from worlds.services.dispatch import EVALUATE, ring
 from worlds.services.heartbeats import beat
@@ -78,3 +79,8 @@ def _guarded(step: Callable[[ApplyRun, Act], None], run: ApplyRun, act: Act) -> 
         step(run, act)
     except WorldsError as error:
         _log.warning("tick_refused", world_id=run.world_id, run_id=run.run_id, code=error.code, detail=error.detail)
+    except DatabaseError:
+        raise
+    except Exception:  # noqa: BLE001 - the task boundary: one broken run must not stop the other worlds
+        _log.exception("tick_broke", world_id=run.world_id, run_id=run.run_id)
+        count_failure(run_id=run.run_id, world_id=run.world_id)
