@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -93,7 +92,7 @@ class ActivationEnvelope:
 
     def to_json(self) -> dict[str, object]:
         """Return the wire form."""
-        body: dict[str, object] = dataclasses.asdict(self)
+        body = {name: getattr(self, name) for name in self.__slots__}
         return body | {"side": self.side.value, "gate": self.gate.value, "ts": _time_text(self.ts)}
 
 
