@@ -66,7 +66,7 @@ WORDS: Final[Mapping[Reason, str]] = {
     Reason.SCALED_SECTOR: "scaled down to the cap of its sector",
     Reason.SCALED_LEVERAGE: "scaled down to the leverage cap",
     Reason.MAX_WEIGHT: "cut to the largest weight of one instance",
-    Reason.NO_RAISE: "not raised, since this run may not raise risk",
+    Reason.NO_RAISE: "not raised, since nothing proves now that it may carry more",
     Reason.WITHIN_BAND: "left as it is, since the change is within the band",
     Reason.INCONCLUSIVE: "half or more of the active instances cannot be judged, so nothing that raises risk is done",
     Reason.CIRCUIT_OPEN: "the risk circuit has tripped, so nothing that raises risk is done",

@@ -34,7 +34,7 @@ def equal_risk_shares(returns: Floats, *, min_obs: int) -> Floats | None:
     for _ in range(_SWEEPS):
         moved = max([_descend(covariance, weights, i) for i in range(count)])
         if moved <= _CLOSE:
-            whole = sum(weights)
+            whole = math.fsum(weights)
             return np.array([weight / whole for weight in weights])
     return None
 
@@ -49,7 +49,7 @@ def _covariance(returns: Floats) -> list[list[float]]:
 def _descend(covariance: list[list[float]], weights: list[float], i: int) -> float:
     """Set one weight to its best value beside the others; return how far it moved, as a share of itself."""
     row = covariance[i]
-    others = sum(row[j] * weights[j] for j in range(len(weights)) if j != i)
+    others = math.fsum(row[j] * weights[j] for j in range(len(weights)) if j != i)
     best = (math.sqrt(others * others + 4.0 * row[i] / len(weights)) - others) / (2.0 * row[i])
     moved = abs(best - weights[i]) / best
     weights[i] = best

@@ -9,7 +9,7 @@ import numpy as np
 
 from qmtl_worlds.contracts.plans import ChangeReason
 from qmtl_worlds.contracts.reasons import Reason
-from qmtl_worlds.decision.codes import FAIL, OK, TOLERANCE, Codes, Floats, Rows, code
+from qmtl_worlds.decision.codes import FAIL, OK, PASS, TOLERANCE, Codes, Floats, Rows, code
 from qmtl_worlds.decision.columns import Frame
 from qmtl_worlds.decision.exposure import breaches
 from qmtl_worlds.decision.membership import Membership
@@ -38,12 +38,14 @@ def plan_weights(frame: Frame, state: Codes, membership: Membership, sizing: Siz
 
     The reducing part drops who failed or is held, and cuts every other member to the least of what it has, what the set
     that remains may have, and what it will have: a subset of what is permitted now, under every cap. Where increases
-    are ``blocked`` it is the whole plan.
+    are ``blocked`` it is the whole plan. Nobody is raised who does not pass every rule now.
     """
     before = np.where(frame.active, frame.weight, 0.0)
     sized = size(membership.final, sizing)
     after, reason = _spread(frame.count, membership.final, sized.weight), np.zeros(frame.count, dtype=np.uint8)
     reason[membership.final] = sized.reason
+    unproven = frame.active & (state != PASS) & (after > before)
+    after, reason = np.where(unproven, before, after), np.where(unproven, code(Reason.NO_RAISE), reason)
     stays = _spread(frame.count, membership.stay, size(membership.stay, sizing).weight)
     reduced = np.minimum(before, stays)
     reduced[membership.final] = np.minimum(reduced, after)[membership.final]

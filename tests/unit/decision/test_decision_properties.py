@@ -129,7 +129,7 @@ def test_only_fresh_and_passing_instances_gain_weight(world: list[Instance], rul
     decision = evaluate(world, rules)
 
     for one in world:
-        if decision.weights.get(one.key, 0.0) > decision.before.get(one.key, 0.0) and not one.active:
+        if decision.weights.get(one.key, 0.0) > decision.before.get(one.key, 0.0):
             assert one.fresh_for is not None
             assert one.fresh_for >= timedelta(0)
             assert (one.ok or 0) > 0

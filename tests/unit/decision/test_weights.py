@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import numpy as np
 import pytest
 
@@ -144,6 +146,15 @@ def test_a_move_over_the_band_raises_by_the_part_that_waits() -> None:
     assert decision.weights == {"a|long": 0.3, "b|long": 0.3}
     assert decision.reduced == {"a|long": 0.2, "b|long": 0.3}
     assert decision.reasons == {"a|long": ChangeReason.RESIZED}
+
+
+def test_a_member_that_cannot_be_judged_is_not_raised() -> None:
+    stale = Instance("a", active=True, weight=0.15, fresh_for=timedelta(seconds=-1))
+
+    decision = evaluate([stale, Instance("b", active=True), Instance("c")], policy(topk={"total": 3}))
+
+    assert decision.weights["a|long"] == 0.15
+    assert recorded(decision, "a").steps[-1].reason is Reason.NO_RAISE
 
 
 def test_a_broken_cap_is_mended_however_small_the_cut() -> None:
