@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from celery import shared_task
@@ -14,13 +14,18 @@ from audit.models import AuditRun
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.digests import canonical_json
 from qmtl_worlds.contracts.errors import RunNotFoundError, WorldsError
+from worlds.models import World
 from worlds.services.advance import advance
 from worlds.services.authority import act_of_schedule, act_of_system
 from worlds.services.dispatch import ADVANCE, EVALUATE, PREVIEW, reply
 from worlds.services.scheduling import claim_due_slots
+from worlds.stores.clock import database_now
 from worlds.work.evaluate import evaluate_world, give_up
 from worlds.work.preview import preview_world
+from worlds.work.seal import merge_segments, seal_tail
 
+SEAL_BEHIND_SECONDS: Final = 120
+"""How long after its close most rows of a bar have come."""
 _log = structlog.get_logger(__name__)
 
 
@@ -66,6 +71,17 @@ def advance_task(*, world_id: str, run_id: str, **_ignored: object) -> None:
 def claim_due_slots_task(**_ignored: object) -> None:
     """Start due evaluations; beat only rings, the tick would do it within a second."""
     claim_due_slots(act=act_of_schedule(reason="schedule"))
+
+
+@shared_task(name="worlds.seal")
+def seal_task(**_ignored: object) -> None:
+    """Move bars that have all come into blocks; what readers see does not change, only how fast they see it."""
+    before = int(database_now().timestamp()) - SEAL_BEHIND_SECONDS
+    for world_id in World.objects.exclude(state=World.State.DELETED).values_list("id", flat=True):
+        while seal_tail(world_id=world_id, before=before):
+            pass
+        while merge_segments(world_id=world_id):
+            pass
 
 
 def _act_of(world_id: str, run_id: str) -> Act:
