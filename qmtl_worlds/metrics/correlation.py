@@ -116,11 +116,11 @@ class CorrelationScreen:
         """
         left = np.array(self._returns[first].T, order="C")
         right = np.array(self._returns[second].T, order="C")
-        common = ~(np.isnan(left) | np.isnan(right))
-        count = np.count_nonzero(common, axis=0)
+        missing = np.isnan(left) | np.isnan(right)
+        count = len(missing) - np.count_nonzero(missing, axis=0)
         with np.errstate(all="ignore"):
-            left, left_squares = _center(left, common, count)
-            right, right_squares = _center(right, common, count)
+            left_squares = _center(left, missing, count)
+            right_squares = _center(right, missing, count)
             raw = ordered_sum(left * right) / (np.sqrt(left_squares) * np.sqrt(right_squares))
         is_known = (count >= self._min_overlap) & (left_squares > 0.0) & (right_squares > 0.0)
         return np.where(is_known, np.minimum(np.maximum(raw, -1.0), 1.0) + 0.0, np.nan)
@@ -130,19 +130,19 @@ class CorrelationScreen:
 
     def _prepare(self, rows: Rows) -> None:
         """Scale new rows to mean 0 and length 1 over what each of them has."""
-        new = rows[~self._is_ready[rows]]
-        if not len(new):
+        is_ready = self._is_ready[rows]
+        if is_ready.all():
             return
-        new = np.unique(new)
+        new = np.unique(rows[~is_ready])
         values = np.array(self._returns[new].T, order="C")
-        seen = ~np.isnan(values)
-        count = np.count_nonzero(seen, axis=0)
+        missing = np.isnan(values)
+        count = len(values) - np.count_nonzero(missing, axis=0)
         with np.errstate(all="ignore"):
-            values, squares = _center(values, seen, count)
+            squares = _center(values, missing, count)
             values /= np.sqrt(squares)
         is_flat = squares == 0.0
         values[:, is_flat] = 0.0
-        self._units[new] = values.T
+        self._units[new] = np.ascontiguousarray(values.T)
         self._is_flat[new] = is_flat
         self._has_gaps[new] = count < len(values)
         self._is_ready[new] = True
@@ -173,9 +173,10 @@ class CorrelationScreen:
 _NO_ROWS: Final[Rows] = np.empty(0, dtype=np.int64)
 
 
-def _center(values: Floats, seen: Mask, count: NDArray[np.int64]) -> tuple[Floats, Floats]:
-    """Return the offsets from the mean of what is seen, 0 elsewhere, and the sum of their squares; 0 for rounding."""
-    mean = ordered_sum(np.where(seen, values, 0.0)) / count
-    offsets = np.where(seen, values - mean, 0.0)
-    squares = ordered_sum(offsets * offsets)
-    return offsets, np.where(squares > ROUNDING * ROUNDING * count, squares, 0.0)
+def _center(values: Floats, missing: Mask, count: NDArray[np.int64]) -> Floats:
+    """Take the mean off in place, 0 where missing; return the sum of squares, 0 where it is no more than rounding."""
+    np.copyto(values, 0.0, where=missing)
+    values -= ordered_sum(values) / count
+    np.copyto(values, 0.0, where=missing)
+    squares = ordered_sum(values * values)
+    return np.where(squares > ROUNDING * ROUNDING * count, squares, 0.0)

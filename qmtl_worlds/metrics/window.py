@@ -19,8 +19,8 @@ class Block:
         self._first = columns.start
         self._scratch = scratch
         count, length = self._raw.shape
-        # Adding zero turns -0.0 into 0.0, which sorting and maxima may otherwise tell apart or not.
-        self._series: Floats = np.add(self._raw.T, 0.0, out=scratch.array("series", length, count))
+        self._series = scratch.array("series", length, count)
+        np.copyto(self._series, self._raw.T)
         self._missing: NDArray[np.bool_] | None = None
         if np.isnan(np.add.reduce(self._series, axis=0)).any():
             self._missing = np.isnan(self._series)

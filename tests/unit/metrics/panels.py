@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from hypothesis import settings
 from numpy.typing import NDArray
 
 from qmtl_worlds.contracts.metric_names import METRICS, MetricRef
@@ -12,6 +13,7 @@ from qmtl_worlds.metrics.panel import ReturnPanel
 from qmtl_worlds.metrics.settings import MetricSettings
 
 DAY = 86_400
+BRIEF = settings(max_examples=25, deadline=None)
 GOLDEN = (0.01, -0.02, 0.015, 0.0, -0.005, 0.03, -0.01, 0.02, -0.015, 0.005)
 EVERY_METRIC = [MetricRef(spec.name, "mid" if spec.windowed else None) for spec in METRICS.values()]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from qmtl_worlds.contracts.errors import SeriesInvalidError
 from qmtl_worlds.metrics.bars import BarBlock, check_series, compound_bars, equity_to_returns
 from qmtl_worlds.metrics.sessions import utc_day_closes
-from tests.unit.metrics.panels import DAY, days
+from tests.unit.metrics.panels import BRIEF, DAY, days
 
 HOUR = 3_600
 NAN = math.nan
@@ -99,6 +99,7 @@ def test_no_bars_at_all_give_an_empty_panel() -> None:
     assert panel.returns.shape == (2, 3)
 
 
+@BRIEF
 @given(
     st.lists(st.floats(-0.5, 0.5), min_size=1, max_size=48),
     st.lists(st.integers(1, 40), min_size=48, max_size=48),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -12,13 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from qmtl_worlds.metrics.bars import equity_to_returns
 from qmtl_worlds.metrics.columns import MetricColumn
 from qmtl_worlds.metrics.ordered import ordered_sum
 from qmtl_worlds.metrics.panel import ReturnPanel
+from strategies.data.prices import load_prices
 from tests.unit.metrics.digests import digest_of_everything
-from tests.unit.metrics.panels import DAY, EVERY_METRIC, days, measure, random_panel, rows_of
+from tests.unit.metrics.panels import BRIEF, EVERY_METRIC, days, measure, random_panel, rows_of
 
 OF_ONE_ROW = [ref for ref in EVERY_METRIC if ref.base != "dsr"]
+OF_THE_C_LIBRARY = {"cagr", "calmar", "psr"}
+RECORDED = "3e57ef9cf0b731392822d6d8657eaf19d3c0391fb9c4902a12f0fbc5ec56db63"
 GAPS = st.sampled_from([0.0, 0.3])
 SEEDS = st.integers(0, 10_000)
 
@@ -27,6 +32,7 @@ def bits(columns: Mapping[str, MetricColumn], rows: NDArray[np.int64]) -> dict[s
     return {name: column.value[rows].tobytes() + column.status[rows].tobytes() for name, column in columns.items()}
 
 
+@BRIEF
 @given(seed=SEEDS, gaps=GAPS)
 def test_metrics_do_not_depend_on_the_order_of_rows(seed: int, gaps: float) -> None:
     panel = random_panel(17, 45, gaps=gaps, seed=seed)
@@ -37,6 +43,7 @@ def test_metrics_do_not_depend_on_the_order_of_rows(seed: int, gaps: float) -> N
     assert bits(shuffled, np.arange(17)) == bits(measure(panel), order)
 
 
+@BRIEF
 @given(seed=SEEDS, gaps=GAPS, block_rows=st.integers(1, 20))
 def test_metrics_do_not_depend_on_how_many_rows_are_worked_on_at_a_time(
     seed: int, gaps: float, block_rows: int
@@ -48,6 +55,7 @@ def test_metrics_do_not_depend_on_how_many_rows_are_worked_on_at_a_time(
     assert bits(in_blocks, np.arange(17)) == bits(measure(panel), np.arange(17))
 
 
+@BRIEF
 @given(seed=SEEDS, gaps=GAPS, row=st.integers(0, 16))
 def test_metrics_of_an_instance_can_be_recomputed_from_its_series_alone(seed: int, gaps: float, row: int) -> None:
     panel = random_panel(17, 45, gaps=gaps, seed=seed)
@@ -58,6 +66,7 @@ def test_metrics_of_an_instance_can_be_recomputed_from_its_series_alone(seed: in
     assert bits(recomputed, np.array([0])) == bits(measure(panel, *OF_ONE_ROW), alone)
 
 
+@BRIEF
 @given(seed=SEEDS, missing=st.integers(1, 40))
 def test_metrics_do_not_depend_on_how_far_back_the_others_go(seed: int, missing: int) -> None:
     panel = random_panel(3, 45, gaps=0.1, seed=seed)
@@ -71,6 +80,7 @@ def test_metrics_do_not_depend_on_how_far_back_the_others_go(seed: int, missing:
     assert bits(recomputed, np.array([0])) == bits(measure(panel, *refs), one)
 
 
+@BRIEF
 @given(seed=SEEDS)
 def test_instance_without_data_changes_no_other(seed: int) -> None:
     panel = random_panel(9, 45, gaps=0.0, seed=seed)
@@ -104,6 +114,7 @@ def test_metrics_do_not_depend_on_the_sign_of_zero() -> None:
     assert columns == bits(measure(panel), np.array([1, 3]))
 
 
+@BRIEF
 @given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=70), st.integers(0, 9))
 def test_ordered_sum_is_accurate_and_blind_to_zeros_in_front(values: list[float], zeros: int) -> None:
     column = np.array(values)[:, None] + 0.0
@@ -113,6 +124,17 @@ def test_ordered_sum_is_accurate_and_blind_to_zeros_in_front(values: list[float]
 
     assert ordered_sum(padded).tobytes() == total.tobytes()
     assert abs(Fraction(total[0]) - sum(map(Fraction, values))) <= Fraction(1e-11)
+
+
+def test_bits_of_real_prices_are_those_recorded_on_another_day() -> None:
+    adjusted = np.array(load_prices()["IBM"].adjusted)
+    returns = equity_to_returns(adjusted)[-3000:].reshape(10, 300)
+    refs = [ref for ref in OF_ONE_ROW if ref.base not in OF_THE_C_LIBRARY]
+
+    columns = measure(ReturnPanel(days(300), returns), *refs)
+
+    digest = hashlib.sha256(b"".join(name.encode() + columns[name].value.tobytes() for name in sorted(columns)))
+    assert digest.hexdigest() == RECORDED
 
 
 @pytest.mark.slow
@@ -125,4 +147,3 @@ def test_bits_do_not_depend_on_the_processor(blas: str) -> None:
     plain = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, check=True, text=True)
 
     assert plain.stdout.strip() == digest_of_everything()
-    assert measure(random_panel(1, 3, gaps=0.0), as_of=DAY)["sample_days"].value[0] == 1.0
