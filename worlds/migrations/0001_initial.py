@@ -314,7 +314,7 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 ("scope", models.CharField(blank=True, max_length=140)),
                 ("kind", models.CharField(max_length=16)),
-                ("owner", models.CharField(blank=True, max_length=200)),
+                ("owner", models.CharField(blank=True, max_length=300)),
                 ("level", models.CharField(max_length=11)),
                 ("reason", models.TextField(blank=True)),
                 ("placed_by", models.CharField(max_length=200)),

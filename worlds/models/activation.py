@@ -67,7 +67,7 @@ class GateHold(models.Model):
     world = models.ForeignKey(World, on_delete=models.PROTECT, related_name="holds")
     scope = models.CharField(max_length=140, blank=True)
     kind = models.CharField(max_length=16)
-    owner = models.CharField(max_length=200, blank=True)
+    owner = models.CharField(max_length=300, blank=True)
     level = models.CharField(max_length=11)
     reason = models.TextField(blank=True)
     placed_by = models.CharField(max_length=200)
