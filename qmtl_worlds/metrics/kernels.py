@@ -98,8 +98,10 @@ def _calmar(window: Window, settings: MetricSettings) -> Floats:
 
 
 def _winrate(window: Window, _settings: MetricSettings) -> Floats:
-    wins: Floats = np.count_nonzero(window.series > 0.0, axis=0) / np.count_nonzero(window.series, axis=0)
-    return wins
+    gains = np.add.reduce(window.series > 0.0, axis=0, dtype=np.int32)
+    moves = np.add.reduce(window.series != 0.0, axis=0, dtype=np.int32)
+    share: Floats = gains / moves
+    return share
 
 
 def _value_at_risk(percent: int) -> Kernel:

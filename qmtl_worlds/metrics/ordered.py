@@ -67,8 +67,9 @@ def running_sum(block: Floats) -> Floats:
     return block
 
 
-def running_max(block: Floats) -> Floats:
-    """Replace each value by the largest so far along the first axis, in place."""
-    for before, here in pairwise(block):
-        np.maximum(before, here, out=here)
-    return block
+def running_max(block: Floats, *, start: float, out: Floats) -> Floats:
+    """Write the largest of ``start`` and all values so far along the first axis to ``out``."""
+    np.maximum(block[:1], start, out=out[:1])
+    for here, (before, after) in zip(block[1:], pairwise(out), strict=True):
+        np.maximum(before, here, out=after)
+    return out

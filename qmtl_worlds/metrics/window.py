@@ -105,7 +105,7 @@ class Window:
     @cached_property
     def drawdown(self) -> Floats:
         """Return the fall from the highest wealth so far, the starting 1 included, as a positive fraction."""
-        peak = running_max(np.maximum(self.wealth, 1.0, out=self.array("drawdown")))
+        peak = running_max(self.wealth, start=1.0, out=self.array("drawdown"))
         np.divide(self.wealth, peak, out=peak)
         return self._hide_missing(np.subtract(1.0, peak, out=peak))
 
