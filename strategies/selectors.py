@@ -6,7 +6,7 @@ import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from qmtl_worlds.contracts.errors import InputInvalidError, StrategyNotFoundError
@@ -138,30 +138,20 @@ def get_roster(world_id: str) -> tuple[str, ...] | None:
 
 def candidates(world_id: str) -> CandidateColumns:
     """Return what an evaluation needs of the register, without the series."""
-    rows = StrategyInstance.objects.filter(world_id=world_id, withdrawn_at=None, wanted=True).order_by("id")
-    found = list(
-        rows.values_list(
-            "id",
-            "strategy_id",
-            "side",
-            "sector",
-            "interval_seconds",
-            "bound_at",
-            "first_data",
-            "data_end",
-            "fresh_until",
-        )
+    found = fetch_packed(_CANDIDATES, (world_id,))
+    ids, names, sides, sectors, intervals, bound_at, first_data, data_end, fresh_until = (
+        zip(*found, strict=True) if found else ((),) * _CANDIDATE_COLUMNS
     )
     return CandidateColumns(
-        instances=array("q", [row[0] for row in found]),
-        keys=tuple(f"{row[1]}|{row[2]}" for row in found),
-        sides=tuple(Side(row[2]) for row in found),
-        sectors=tuple(row[3] or None for row in found),
-        interval_seconds=array("q", [row[4] for row in found]),
-        bound_at=array("d", [_seconds(row[5]) for row in found]),
-        first_data=array("d", [_seconds(row[6]) for row in found]),
-        data_end=array("d", [_seconds(row[7]) for row in found]),
-        fresh_until=array("d", [_seconds(row[8]) for row in found]),
+        instances=array("q", ids),
+        keys=tuple(f"{name}|{side}" for name, side in zip(names, sides, strict=True)),
+        sides=tuple(_SIDES[side] for side in sides),
+        sectors=tuple(sector or None for sector in sectors),
+        interval_seconds=array("q", intervals),
+        bound_at=_times(bound_at),
+        first_data=_times(first_data),
+        data_end=_times(data_end),
+        fresh_until=_times(fresh_until),
     )
 
 
@@ -213,6 +203,12 @@ def reported_values(world_id: str, *, as_of: datetime, revision: int) -> dict[st
     return found
 
 
+_SIDES: Final = {side.value: side for side in Side}
+_CANDIDATE_COLUMNS: Final = 9
+_CANDIDATES: Final = (
+    "SELECT id, strategy_id, side, sector, interval_seconds, bound_at, first_data, data_end, fresh_until"
+    " FROM strategies_strategyinstance WHERE world_id = %s AND withdrawn_at IS NULL AND wanted ORDER BY id"
+)
 _TAIL: Final = (
     "SELECT instance_id, ts, provenance, revision, ret, leverage, turnover, trades FROM strategies_tailrow"
     " WHERE world_id = %s AND ts >= %s AND ts <= %s AND revision <= %s AND provenance IN "
@@ -231,5 +227,15 @@ def _fetch(query: str, extent: tuple[str, int, int, int], provenance: Sequence[s
     return fetch_packed(query + placeholders(provenance), (*extent, *provenance))
 
 
-def _seconds(time: datetime | None) -> float:
-    return math.nan if time is None else time.timestamp()
+def _times(column: Sequence[datetime | str | None]) -> array[float]:
+    """Return times as epoch seconds, NaN for none; SQLite gives them as text, and most instances share a few."""
+    seconds = {time: _seconds(time) for time in set(column)}
+    return array("d", [seconds[time] for time in column])
+
+
+def _seconds(time: datetime | str | None) -> float:
+    if time is None:
+        return math.nan
+    if isinstance(time, str):
+        return datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp()
+    return time.timestamp()

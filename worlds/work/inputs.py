@@ -7,7 +7,8 @@ import hashlib
 import math
 import zlib
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -17,12 +18,11 @@ from numpy.typing import NDArray
 
 from qmtl_worlds.contracts.digests import digest
 from qmtl_worlds.contracts.ids import InstanceKey, Side
-from qmtl_worlds.contracts.metric_names import MAX_WINDOW_DAYS
 from qmtl_worlds.decision.inputs import LONG, SHORT, EvaluationInput
+from qmtl_worlds.decision.lookback import sessions_needed
 from qmtl_worlds.lifecycle.calendar import Calendar
 from qmtl_worlds.lifecycle.holds import HoldKind
 from qmtl_worlds.metrics.panel import ReturnPanel
-from qmtl_worlds.metrics.settings import LEVERAGE_SESSIONS
 from qmtl_worlds.policy.compiler import CompiledPolicy
 from strategies.models import StrategyInstance
 from strategies.selectors import CandidateColumns, candidates, evaluation_bytes, reported_values
@@ -67,12 +67,12 @@ class Question:
 def gather(*, world: World, policy: CompiledPolicy, question: Question) -> Gathered:
     """Read the inputs of an evaluation of ``world`` under ``policy``."""
     members = members_of(world.id, world.generation)
-    register = _with_leavers(candidates(world.id), members)
+    register, leaving = _with_leavers(candidates(world.id), members)
     instances = np.array(register.instances, dtype=np.int64)
     loaded, panel = _panel(world, policy, register, question)
     streaks = read_streaks(world.id)
     in_streak, out_streak, evidence = streaks.aligned(instances)
-    active = np.array([InstanceKey.from_text(key) in members for key in register.keys], dtype=np.bool_)
+    active = _flags(register.keys, {key.text for key in members})
     inputs = EvaluationInput(
         world_id=world.id,
         as_of=question.as_of,
@@ -81,14 +81,14 @@ def gather(*, world: World, policy: CompiledPolicy, question: Question) -> Gathe
         bound_at=np.array(register.bound_at),
         sector=register.sectors,
         active=active,
-        weight=_member_column(register, members, lambda member: member.weight, missing=0.0),
+        weight=_weights(register, members),
         dwell_since=_dwell_since(world, register, members),
         in_streak=in_streak,
         out_streak=out_streak,
         evidence=evidence,
         streak_checksum=streaks.selection_checksum,
         fresh_until=_fresh_until(world, register, loaded),
-        held=_held(world, register),
+        held=_held(world, register, leaving),
         panel=panel,
         reported=_reported(world, instances, loaded, question.as_of),
         world_mode=world.mode,
@@ -107,17 +107,22 @@ def gather(*, world: World, policy: CompiledPolicy, question: Question) -> Gathe
     return Gathered(inputs, instances, streaks, world.generation, reference, digest(covered))
 
 
-def _with_leavers(register: CandidateColumns, members: Mapping[InstanceKey, Member]) -> CandidateColumns:
-    """Add members that are no candidates any more, in place of newcomers of the same name: they must leave first."""
+def _with_leavers(
+    register: CandidateColumns, members: Mapping[InstanceKey, Member]
+) -> tuple[CandidateColumns, frozenset[str]]:
+    """Add members that are no candidates any more, in place of newcomers of the same name: they must leave first.
+
+    Returns the keys of those added as well.
+    """
     places = {instance: place for place, instance in enumerate(register.instances)}
     leaving = [member for member in members.values() if member.instance_id not in places]
     if not leaving:
-        return register
+        return register, frozenset()
     names = {member.key.text for member in leaving}
     kept = [place for place, key in enumerate(register.keys) if key not in names]
     rows = {row.pk: row for row in StrategyInstance.objects.filter(pk__in=[member.instance_id for member in leaving])}
     gone = [rows[member.instance_id] for member in leaving]
-    return CandidateColumns(
+    columns = CandidateColumns(
         instances=type(register.instances)("q", [*(register.instances[p] for p in kept), *(row.pk for row in gone)]),
         keys=(*(register.keys[p] for p in kept), *(row.key.text for row in gone)),
         sides=(*(register.sides[p] for p in kept), *(row.key.side for row in gone)),
@@ -128,6 +133,7 @@ def _with_leavers(register: CandidateColumns, members: Mapping[InstanceKey, Memb
         data_end=_array_of(register.data_end, kept, [_seconds(row.data_end) for row in gone]),
         fresh_until=_array_of(register.fresh_until, kept, [_seconds(row.fresh_until) for row in gone]),
     )
+    return columns, frozenset(names)
 
 
 def _array_of(column: Any, kept: list[int], more: list[Any]) -> Any:
@@ -139,7 +145,7 @@ def _panel(
 ) -> tuple[LoadedBars, ReturnPanel]:
     calendar = Calendar.load(policy.document.metrics.calendar)
     end = bisect_right(calendar.closes, question.as_of.timestamp())
-    start = max(0, end - _sessions_needed(policy))
+    start = max(0, end - sessions_needed(policy))
     closes = np.array(calendar.closes[start:end], dtype=np.int64)
     after = calendar.closes[start - 1] if start else _NOTHING_BEFORE
     stored = evaluation_bytes(
@@ -151,19 +157,6 @@ def _panel(
     )
     loaded = load_bars(stored, register.instances)
     return loaded, panel_of(loaded, closes=closes, after=after)
-
-
-def _sessions_needed(policy: CompiledPolicy) -> int:
-    """Return how many sessions the policy's metrics, correlation and history rule look back."""
-    document = policy.document
-    if any(ref.base in {"sample_days", "age_days", "last_trade_age_seconds"} for ref in policy.metrics):
-        return MAX_WINDOW_DAYS
-    windows = document.metrics.windows
-    named = {"short": windows.short_days, "mid": windows.mid_days, "long": windows.long_days, None: LEVERAGE_SESSIONS}
-    lengths = [ref.window if isinstance(ref.window, int) else named[ref.window] for ref in policy.metrics]
-    correlation = document.selection.constraints.correlation
-    lengths.append(correlation.window_days if correlation else 0)
-    return max([*lengths, document.data_currency.min_history_days, windows.mid_days])
 
 
 def _fresh_until(world: World, register: CandidateColumns, loaded: LoadedBars) -> NDArray[np.float64]:
@@ -180,11 +173,9 @@ def _fresh_until(world: World, register: CandidateColumns, loaded: LoadedBars) -
     return np.array([ends.get(pair, math.nan) for pair in pairs])
 
 
-def _member_column(
-    register: CandidateColumns, members: Mapping[InstanceKey, Member], value: Any, *, missing: float
-) -> NDArray[np.float64]:
-    by_text = {key.text: value(member) for key, member in members.items()}
-    return np.array([by_text.get(key, missing) for key in register.keys], dtype=np.float64)
+def _weights(register: CandidateColumns, members: Mapping[InstanceKey, Member]) -> NDArray[np.float64]:
+    weights = {key.text: member.weight for key, member in members.items()}
+    return np.array([weights.get(key, 0.0) for key in register.keys], dtype=np.float64)
 
 
 def _dwell_since(
@@ -196,14 +187,16 @@ def _dwell_since(
     return np.array([since.get(instance, math.nan) for instance in register.instances], dtype=np.float64)
 
 
-def _held(world: World, register: CandidateColumns) -> NDArray[np.bool_]:
+def _held(world: World, register: CandidateColumns, leaving: frozenset[str]) -> NDArray[np.bool_]:
     """Instances with a hold of their own, or no longer bound and wanted, leave at once and may not come in."""
     kinds = [kind.value for kind in (HoldKind.KILL, HoldKind.WITHDRAWN, HoldKind.OVERRIDE)]
-    scopes = set(GateHold.objects.filter(world=world, kind__in=kinds).exclude(scope="").values_list("scope", flat=True))
-    current = StrategyInstance.objects.filter(world=world, withdrawn_at=None, wanted=True).values_list("pk", flat=True)
-    wanted = set(current)
-    pairs = zip(register.keys, register.instances, strict=True)
-    return np.array([key in scopes or instance not in wanted for key, instance in pairs], dtype=np.bool_)
+    scopes = GateHold.objects.filter(world=world, kind__in=kinds).exclude(scope="").values_list("scope", flat=True)
+    return _flags(register.keys, leaving.union(scopes))
+
+
+def _flags(keys: Sequence[str], marked: AbstractSet[str]) -> NDArray[np.bool_]:
+    """Tell which of ``keys`` are marked."""
+    return np.fromiter((key in marked for key in keys), np.bool_, len(keys))
 
 
 def _reported(
