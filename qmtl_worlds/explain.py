@@ -136,7 +136,7 @@ def _figures(step: TraceStep) -> str:
     against = f"{step.value:.4g} against {step.threshold:.4g}"
     if step.margin is None:
         return against
-    return f"{against}, {abs(step.margin):.4g} {'to spare' if step.margin >= 0 else 'too far'}"
+    return f"{against}, {abs(step.margin):.4g} {'to spare' if step.verdict is StepVerdict.PASS else 'off'}"
 
 
 def _blockers(blockers: tuple[str, ...]) -> str:

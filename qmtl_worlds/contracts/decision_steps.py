@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
@@ -21,6 +22,14 @@ NOBODY: Final = -1
 _INELIGIBLE: Final = frozenset({Reason.SECTOR_MISSING, Reason.LEVERAGE_MISSING})
 _COUNTS: Final = frozenset({Reason.TOTAL_FULL, Reason.SIDE_FULL})
 _CORRELATIONS: Final = frozenset({Reason.CORRELATED, Reason.CORRELATION_UNKNOWN})
+_COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+    "==": operator.eq,
+    "!=": operator.ne,
+}
 _GAINS: Final = frozenset({">", ">="})
 _LOSSES: Final = frozenset({"<", "<="})
 
@@ -78,27 +87,33 @@ def _condition(row: Row, facts: Facts, number: int) -> TraceStep:
     condition = facts["conditions"][number]
     verdict = VERDICTS[int(row[f"g:{number}"])]
     reason = reason_of(row, f"h:{number}", facts)
-    for operator, left, right in condition["pairs"]:
+    for symbol, left, right in condition["pairs"]:
         value, threshold = _operand(row, left), _operand(row, right)
-        margin = _margin(operator, value, threshold)
-        if margin is None or (margin < 0) == (verdict is StepVerdict.FAIL):
+        if _compare(symbol, value, threshold) is verdict:
+            margin = _margin(symbol, value, threshold)
             return TraceStep(Stage.GATES, verdict, reason, condition["text"], value, threshold, margin)
     return TraceStep(Stage.GATES, verdict, reason, condition["text"])
+
+
+def _compare(symbol: str, value: float | None, threshold: float | None) -> StepVerdict:
+    if value is None or threshold is None:
+        return StepVerdict.UNKNOWN
+    return StepVerdict.PASS if _COMPARISONS[symbol](value, threshold) else StepVerdict.FAIL
 
 
 def _operand(row: Row, operand: str | float) -> float | None:
     return present(row[operand]) if isinstance(operand, str) else operand
 
 
-def _margin(operator: str, value: float | None, threshold: float | None) -> float | None:
+def _margin(symbol: str, value: float | None, threshold: float | None) -> float | None:
     if value is None or threshold is None:
         return None
-    if operator in _GAINS:
+    if symbol in _GAINS:
         return value - threshold
-    if operator in _LOSSES:
+    if symbol in _LOSSES:
         return threshold - value
     gap = abs(value - threshold)
-    return gap if operator == "!=" else -gap
+    return gap if symbol == "!=" else -gap
 
 
 def _score(row: Row, facts: Facts) -> TraceStep:

@@ -33,7 +33,7 @@ def test_a_failed_gate_is_told_with_value_threshold_and_margin() -> None:
     text = explain(recorded(evaluate([Instance("a", ok=-0.25)]), "a"))
 
     assert text.splitlines()[0] == "a|long is not active: it fails a gate."
-    assert "First rule in the way: gates: reported.ok > 0; -0.25 against 0, 0.25 too far" in text
+    assert "First rule in the way: gates: reported.ok > 0; -0.25 against 0, 0.25 off" in text
 
 
 def test_a_blocked_candidate_is_told_with_its_blockers() -> None:
@@ -42,7 +42,7 @@ def test_a_blocked_candidate_is_told_with_its_blockers() -> None:
     text = explain(recorded(evaluate([Instance("a", score=3.0), Instance("b")], rules), "b"))
 
     assert text.splitlines()[0] == "b|long is not active: its sector would hold too much of the capital."
-    assert "0.6 against 0.4, 0.2 too far" in text
+    assert "0.6 against 0.4, 0.2 off" in text
     assert "blocked by a|long" in text
 
 
@@ -66,3 +66,9 @@ def test_a_member_in_the_target_meets_no_obstacle() -> None:
 
     assert text.splitlines()[0] == "a|long stays active at 30 % of capital: it is in the target."
     assert "First rule in the way" not in text
+
+
+def test_a_short_history_is_told_with_what_is_missing() -> None:
+    text = explain(recorded(evaluate([Instance("a")], policy(min_history="60d")), "a"))
+
+    assert "First rule in the way: history: history of 60 sessions; 40 against 60, 20 off" in text
