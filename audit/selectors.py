@@ -78,9 +78,14 @@ def find_run(*, world_id: str, run_id: str) -> AuditRun | None:
     return AuditRun.objects.filter(world_id=world_id, run_id=run_id).first()
 
 
-def find_newest_run(*, world_id: str) -> AuditRun | None:
-    """Return the newest evaluation of a world that ended ok and was no advisory one, or None."""
+def find_newest_run(*, world_id: str, as_of: datetime | None = None) -> AuditRun | None:
+    """Return the newest evaluation of a world that ended ok and was no advisory one, or None.
+
+    ``as_of`` asks for the newest among those of data up to that time.
+    """
     runs = AuditRun.objects.filter(world_id=world_id, state=AuditRunState.OK).exclude(kind=RunKind.ADVISORY)
+    if as_of is not None:
+        runs = runs.filter(as_of__lte=as_of)
     return runs.order_by("-pk").first()
 
 

@@ -39,6 +39,16 @@ SESSION_COOKIE_AGE = env.integer("QW_SESSION_SECONDS", 43_200, least=60)
 CSRF_COOKIE_SECURE = HTTPS
 CSRF_COOKIE_HTTPONLY = True
 X_FRAME_OPTIONS = "DENY"
+SECURE_CSP = {
+    "default-src": ["'self'"],
+    "script-src": ["'self'"],
+    "style-src": ["'self'"],
+    "img-src": ["'self'", "data:"],
+    "object-src": ["'none'"],
+    "base-uri": ["'none'"],
+    "form-action": ["'self'"],
+    "frame-ancestors": ["'none'"],
+}
 # Preloading binds every host of the domain for years; that is the domain owner's act, not ours.
 SILENCED_SYSTEM_CHECKS = ["security.W021"]
 
@@ -48,7 +58,7 @@ INSTALLED_APPS = [
     "worlds",
     "strategies",
     "audit",
-    "django.contrib.admin",
+    "worlds.admin.config.WorldsAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
@@ -59,6 +69,7 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
 ]
 MIDDLEWARE = [
+    "worlds.middleware.RequestIdMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -67,6 +78,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "worlds.middleware.ContentSecurityPolicyMiddleware",
 ]
 ROOT_URLCONF = "qmtl_worlds.urls"
 WSGI_APPLICATION = "qmtl_worlds.wsgi.application"
@@ -220,13 +232,19 @@ CELERY_TIMEZONE = "UTC"
 
 # -- HTTP API -----------------------------------------------------------------
 
-REST_FRAMEWORK = {"DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema"}
+REST_FRAMEWORK = {
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    # Routes name who may call them; a view that forgot to is closed.
+    "DEFAULT_AUTHENTICATION_CLASSES": [],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+}
 SPECTACULAR_SETTINGS = {
     "TITLE": "QMTL Worlds",
     "DESCRIPTION": "Decides which trading strategies may trade.",
     "VERSION": "1",
     "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
+    "POSTPROCESSING_HOOKS": ["worlds.api.openapi.add_components"],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

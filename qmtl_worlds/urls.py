@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 from django.contrib import admin
-from django.http import HttpRequest, HttpResponse
-from django.urls import path
-
-
-def livez(_request: HttpRequest) -> HttpResponse:
-    """Say that this process runs; asks nobody else."""
-    return HttpResponse("ok\n", content_type="text/plain")
-
+from django.urls import include, path
 
 urlpatterns = [
-    path("livez", livez),
+    path("", include("worlds.api.urls")),
     path("admin/", admin.site.urls),
 ]
+handler400 = "worlds.api.errors.bad_request"
+handler404 = "worlds.api.errors.page_not_found"
+handler500 = "worlds.api.errors.server_error"

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.db.models import Count
+
 from audit.chain import kill_chain
-from audit.models import AuditHead
+from audit.models import AuditHead, AuditRun, AuditRunState
 from qmtl_worlds.contracts.errors import (
     GenerationNotFoundError,
     PolicyNotFoundError,
@@ -17,6 +19,9 @@ from qmtl_worlds.contracts.errors import (
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.contracts.plans import EMPTY_SET, ActiveSet, active_set
+from qmtl_worlds.contracts.states import EXCLUSIVE_STATES, OpState
+from qmtl_worlds.lifecycle.world import op_state
+from strategies.models import StrategyInstance
 from worlds.models import ActivationEntry, ActivationSet, ApplyRun, GateHold, PolicyVersion, World
 
 
@@ -33,6 +38,26 @@ class Member:
     withdrawn_at: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class WorldFilter:
+    """Which worlds are asked for; ``ids`` None and empty texts mean all."""
+
+    ids: frozenset[str] | None = None
+    owner: str = ""
+    state: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """One committed set, without its members."""
+
+    number: int
+    content_hash: str
+    run_id: str
+    entry_count: int
+    created_at: datetime
+
+
 def get_world(world_id: str) -> World:
     """Return the world with its policy in force.
 
@@ -43,6 +68,72 @@ def get_world(world_id: str) -> World:
     if world is None:
         raise WorldNotFoundError(world_id)
     return world
+
+
+def list_worlds(*, wanted: WorldFilter, after: str = "", limit: int = 100) -> tuple[World, ...]:
+    """List worlds by id, those behind ``after``."""
+    worlds = World.objects.select_related("policy").filter(id__gt=after).order_by("id")
+    if wanted.ids is not None:
+        worlds = worlds.filter(id__in=wanted.ids)
+    if wanted.owner:
+        worlds = worlds.filter(owner=wanted.owner)
+    if wanted.state:
+        worlds = worlds.filter(state=wanted.state)
+    return tuple(worlds[:limit])
+
+
+def op_states_of(world_ids: Iterable[str]) -> dict[str, OpState]:
+    """Return what each world is busy with."""
+    ids = list(world_ids)
+    exclusive = [state.value for state in EXCLUSIVE_STATES]
+    applying = set(ApplyRun.objects.filter(world__in=ids, state__in=exclusive).values_list("world_id", flat=True))
+    running = AuditRun.objects.filter(world_id__in=ids, state=AuditRunState.RUNNING).order_by()
+    evaluating = set(running.values_list("world_id", flat=True))
+    return {name: op_state(applying=name in applying, evaluating=name in evaluating) for name in ids}
+
+
+def get_policy(world_id: str, version: int) -> PolicyVersion:
+    """Return one stored version.
+
+    Raises:
+        PolicyNotFoundError: there is none of that number.
+    """
+    policy = PolicyVersion.objects.filter(world_id=world_id, version=version).first()
+    if policy is None:
+        raise PolicyNotFoundError(world_id, version)
+    return policy
+
+
+def list_policies(world_id: str) -> tuple[PolicyVersion, ...]:
+    """List the stored versions, newest first, without their texts."""
+    return tuple(PolicyVersion.objects.filter(world_id=world_id).defer("text", "canonical").order_by("-version"))
+
+
+def list_instances(world_id: str) -> tuple[StrategyInstance, ...]:
+    """List the instances that are bound now, in the order in which they were."""
+    return tuple(StrategyInstance.objects.filter(world_id=world_id, withdrawn_at=None).order_by("id"))
+
+
+def list_generations(world_id: str, *, before: int | None = None, limit: int = 100) -> tuple[Generation, ...]:
+    """List the committed sets, newest first; ``before`` asks for older ones."""
+    sets = ActivationSet.objects.filter(world_id=world_id)
+    if before is not None:
+        sets = sets.filter(generation__lt=before)
+    counted = sets.annotate(count=Count("entries")).order_by("-generation")
+    rows = counted.values_list("generation", "content_hash", "run__run_id", "count", "created_at")
+    return tuple(Generation(*row) for row in rows[:limit])
+
+
+def get_generation(world_id: str, number: int) -> Generation:
+    """Return one committed set.
+
+    Raises:
+        GenerationNotFoundError: the world never had that generation.
+    """
+    found = list_generations(world_id, before=number + 1, limit=1)
+    if not found or found[0].number != number:
+        raise GenerationNotFoundError(world_id, number)
+    return found[0]
 
 
 def policy_in_force(world: World) -> PolicyVersion:

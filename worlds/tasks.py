@@ -8,7 +8,9 @@ from typing import Any, Final
 
 import structlog
 from celery import shared_task
+from celery.signals import heartbeat_sent
 from django.db import DatabaseError
+from redis import RedisError
 
 from audit.models import AuditRun
 from qmtl_worlds.contracts.acts import Act
@@ -17,7 +19,7 @@ from qmtl_worlds.contracts.errors import RunNotFoundError, WorldsError
 from worlds.models import World
 from worlds.services.advance import advance
 from worlds.services.authority import act_of_schedule, act_of_system
-from worlds.services.dispatch import ADVANCE, EVALUATE, PREVIEW, reply
+from worlds.services.dispatch import ADVANCE, EVALUATE, PREVIEW, beat_of_worker, reply
 from worlds.services.scheduling import claim_due_slots
 from worlds.stores.clock import database_now
 from worlds.work.evaluate import evaluate_world, give_up
@@ -82,6 +84,15 @@ def seal_task(**_ignored: object) -> None:
             pass
         while merge_segments(world_id=world_id):
             pass
+
+
+@heartbeat_sent.connect(dispatch_uid="worlds.worker_beat")
+def tell_that_the_worker_lives(**_signal: object) -> None:
+    """Leave a sign of life for /health; Redis away is no reason to fail."""
+    try:
+        beat_of_worker()
+    except RedisError:
+        _log.warning("heartbeat_lost")
 
 
 def _act_of(world_id: str, run_id: str) -> Act:

@@ -6,6 +6,7 @@ A message is a doorbell: it names a run and holds no authority. A lost one costs
 from __future__ import annotations
 
 import secrets
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Final, cast
 
@@ -24,6 +25,7 @@ EVALUATE: Final = "worlds.evaluate"
 PREVIEW: Final = "worlds.preview"
 ADVANCE: Final = "worlds.advance"
 REPLY_SECONDS: Final = 60
+WORKER_BEAT: Final = "heartbeat:worker"
 _log = structlog.get_logger(__name__)
 
 
@@ -100,6 +102,26 @@ def reply(*, key: str, body: bytes) -> None:
         pipe.rpush(key, body)
         pipe.expire(key, REPLY_SECONDS)
         pipe.execute()
+
+
+def beat_of_worker() -> None:
+    """Note that a worker is alive, by the clock of Redis."""
+    client = _client()
+    seconds, micros = client.time()
+    client.set(WORKER_BEAT, f"{seconds}.{micros:06d}", ex=REPLY_SECONDS)
+
+
+def worker_beat_at() -> datetime | None:
+    """Return when a worker was last alive, None where none was for a minute.
+
+    Raises:
+        StoreUnavailableError: Redis does not answer.
+    """
+    try:
+        told = cast("bytes | None", _client().get(WORKER_BEAT))
+    except redis.RedisError as error:
+        raise StoreUnavailableError("Redis") from error
+    return datetime.fromtimestamp(float(told), UTC) if told else None
 
 
 def _asked(key: str) -> str:

@@ -93,14 +93,16 @@ def request_policy(*, world_id: str, version: int, act: Act) -> PolicyChange:
 
 
 @transaction.atomic
-def approve_policy(*, change_id: int, act: Act) -> PolicyChange:
+def approve_policy(*, change_id: int, act: Act, world_id: str | None = None) -> PolicyChange:
     """Put the requested version in force, as a different person than its author and its requester.
+
+    ``world_id`` says of which world the request must be, None of any.
 
     Raises:
         SelfApprovalError: the same person, or a machine.
         RunStateError: the request was decided before.
     """
-    change, world = _open_change(change_id)
+    change, world = _open_change(change_id, world_id)
     act.require("policy.approve", world.id)
     if not act.person or act.person in (change.requester_person, change.policy.author_person):
         raise SelfApprovalError(act.actor)
@@ -110,13 +112,13 @@ def approve_policy(*, change_id: int, act: Act) -> PolicyChange:
 
 
 @transaction.atomic
-def reject_policy(*, change_id: int, act: Act) -> PolicyChange:
-    """Refuse the request; the version in force stays.
+def reject_policy(*, change_id: int, act: Act, world_id: str | None = None) -> PolicyChange:
+    """Refuse the request; the version in force stays. ``world_id`` says of which world it must be, None of any.
 
     Raises:
         RunStateError: the request was decided before.
     """
-    change, world = _open_change(change_id)
+    change, world = _open_change(change_id, world_id)
     act.require("policy.approve", world.id)
     _decide(change, PolicyChange.State.REJECTED, act)
     record(
@@ -168,10 +170,10 @@ def _version(world: World, version: int) -> PolicyVersion:
     return policy
 
 
-def _open_change(change_id: int) -> tuple[PolicyChange, World]:
+def _open_change(change_id: int, world_id: str | None) -> tuple[PolicyChange, World]:
     change = PolicyChange.objects.select_related("policy").filter(id=change_id).first()
-    if change is None:
-        raise RunNotFoundError("", str(change_id))
+    if change is None or world_id not in {None, change.world_id}:
+        raise RunNotFoundError(world_id or "", str(change_id))
     world = locked_world(change.world_id)
     change.refresh_from_db(fields=["state"])
     if change.state != PolicyChange.State.REQUESTED:

@@ -1,0 +1,75 @@
+"""Addresses of the API; they have no prefix, since QMTL's clients expect none."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from django.urls import path
+
+from worlds.api.views.activation import ActivationView, StateHashView
+from worlds.api.views.apply import ApplyRunView, ApplyVerbView, ApplyView, ApproveView, RollbackView
+from worlds.api.views.evaluations import EvaluateView
+from worlds.api.views.gate import GateVerbView
+from worlds.api.views.health import HealthView, LiveView, ReadyView
+from worlds.api.views.history import AuditView, GenerationsView, GenerationView
+from worlds.api.views.policies import (
+    PoliciesView,
+    PolicyDecisionView,
+    PolicyDiffView,
+    PolicyLintView,
+    PolicyView,
+    SetDefaultView,
+)
+from worlds.api.views.runs import DecideView, ExplainView, RunsView, RunView, StrategyRunsView, StrategyRunView
+from worlds.api.views.series import ReturnsView, StrategyMetricsView
+from worlds.api.views.strategies import BindingsView, BindingView, RosterView
+from worlds.api.views.worlds import WorldDescriptionView, WorldsView, WorldView
+
+WORLD: Final = "worlds/<str:world_id>"
+STRATEGY: Final = f"{WORLD}/strategies/<str:strategy_id>"
+APPLY_RUN: Final = f"{WORLD}/apply/<str:run_id>"
+
+urlpatterns = [
+    path("livez", LiveView.as_view()),
+    path("readyz", ReadyView.as_view()),
+    path("health", HealthView.as_view()),
+    path("worlds", WorldsView.as_view()),
+    path(WORLD, WorldView.as_view()),
+    path(f"{WORLD}/describe", WorldDescriptionView.as_view()),
+    path(f"{WORLD}/policies", PoliciesView.as_view()),
+    path(f"{WORLD}/policies/lint", PolicyLintView.as_view()),
+    path(f"{WORLD}/policies/diff", PolicyDiffView.as_view()),
+    path(f"{WORLD}/policies/changes/<str:change_id>/approve", PolicyDecisionView.as_view(), {"verb": "approve"}),
+    path(f"{WORLD}/policies/changes/<str:change_id>/reject", PolicyDecisionView.as_view(), {"verb": "reject"}),
+    path(f"{WORLD}/policies/<str:version>", PolicyView.as_view()),
+    path(f"{WORLD}/set-default", SetDefaultView.as_view()),
+    path(f"{WORLD}/bindings", BindingsView.as_view()),
+    path(f"{WORLD}/bindings/<str:strategy_id>", BindingView.as_view()),
+    path(f"{WORLD}/decisions", RosterView.as_view()),
+    path(f"{STRATEGY}/returns", ReturnsView.as_view()),
+    path(f"{STRATEGY}/metrics", StrategyMetricsView.as_view()),
+    path(f"{STRATEGY}/runs", StrategyRunsView.as_view()),
+    path(f"{STRATEGY}/runs/<str:run_id>", StrategyRunView.as_view()),
+    path(f"{WORLD}/evaluate", EvaluateView.as_view()),
+    path(f"{WORLD}/decide", DecideView.as_view()),
+    path(f"{WORLD}/explain", ExplainView.as_view()),
+    path(f"{WORLD}/runs", RunsView.as_view()),
+    path(f"{WORLD}/runs/<str:run_id>", RunView.as_view()),
+    path(f"{WORLD}/apply", ApplyView.as_view()),
+    path(APPLY_RUN, ApplyRunView.as_view()),
+    path(f"{APPLY_RUN}/approve", ApproveView.as_view()),
+    path(f"{APPLY_RUN}/reject", ApplyVerbView.as_view(), {"verb": "reject"}),
+    path(f"{APPLY_RUN}/abort", ApplyVerbView.as_view(), {"verb": "abort"}),
+    path(f"{APPLY_RUN}/resume", ApplyVerbView.as_view(), {"verb": "resume"}),
+    path(f"{WORLD}/rollback", RollbackView.as_view()),
+    path(f"{WORLD}/generations", GenerationsView.as_view()),
+    path(f"{WORLD}/generations/<str:generation>", GenerationView.as_view()),
+    path(f"{WORLD}/audit", AuditView.as_view()),
+    path(f"{WORLD}/activation", ActivationView.as_view()),
+    path(f"{WORLD}/activation/state_hash", StateHashView.as_view(), {"subject": "activation"}),
+    path(f"{WORLD}/policy/state_hash", StateHashView.as_view(), {"subject": "policy"}),
+    path(f"{WORLD}/freeze", GateVerbView.as_view(), {"verb": "freeze"}),
+    path(f"{WORLD}/unfreeze", GateVerbView.as_view(), {"verb": "unfreeze"}),
+    path(f"{WORLD}/pause", GateVerbView.as_view(), {"verb": "pause"}),
+    path(f"{WORLD}/resume", GateVerbView.as_view(), {"verb": "resume"}),
+]

@@ -1,0 +1,136 @@
+"""Routes that take in what strategies earned and what Runners report."""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+from rest_framework.exceptions import ParseError, UnsupportedMediaType
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from qmtl_worlds.contracts.errors import BodyTooLargeError
+from qmtl_worlds.contracts.ids import check_object_id, check_world_id
+from strategies import decoding
+from strategies.models import Provenance
+from strategies.services.append import SeriesTarget
+from strategies.services.report import ReportedValues
+from worlds.api.authentication import act_of
+from worlds.api.bodies import SERIES_LIMIT, content_type_of, read_bytes, read_json
+from worlds.api.endpoint import Endpoint, reader_of
+from worlds.api.openapi import Operation, documented
+from worlds.api.queries import plausible_time, read_query
+from worlds.api.shapes.strategies import ReportAnswer, ReportBody, ReturnsAnswer, SideQuery
+from worlds.models import World
+from worlds.selectors import get_world
+from worlds.services.binding import ingest
+from worlds.services.reporting import report
+
+FORMS: Final = (decoding.JSON, decoding.NDJSON, decoding.RAW)
+PROVENANCE: Final = {
+    World.Mode.REPLAY.value: Provenance.BACKTEST,
+    World.Mode.PAPER.value: Provenance.PAPER,
+    World.Mode.SHADOW.value: Provenance.PAPER,
+    World.Mode.LIVE.value: Provenance.LIVE,
+}
+"""Where returns come from follows from the world that they are earned in."""
+_GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
+
+
+class ReturnsView(Endpoint):
+    """The return series of one instance."""
+
+    @documented(
+        Operation(
+            "pushReturns",
+            "strategies",
+            "Send returns",
+            {200: ReturnsAnswer},
+            body_types=FORMS,
+            query=SideQuery,
+            headers={"Content-Encoding": "`gzip` where the body is compressed"},
+            problems=(409,),
+        )
+    )
+    def post(self, request: Request, world_id: str, strategy_id: str) -> Response:
+        """Send bars, up to 100,000: rows or columns as JSON, a row a line, or raw float64.
+
+        The same bars again change nothing. A bar that contradicts a stored one is a conflict unless `revise` is true.
+        """
+        target = _target(request, world_id, strategy_id)
+        body = _unzipped(request, read_bytes(request, limit=SERIES_LIMIT, content_types=FORMS))
+        decoded = decoding.decode_series(body, content_type=content_type_of(request))
+        result = ingest(target=target, rows=decoded.rows, revise=decoded.revise, act=act_of(request))
+        answer = ReturnsAnswer(
+            world_id=world_id,
+            strategy_id=result.key.strategy_id,
+            side=result.key.side.value,
+            provenance=target.provenance.value,
+            appended=result.appended,
+            unchanged=result.unchanged,
+            revised=result.revised,
+            revision=result.revision,
+            data_end=result.data_end,
+            fresh_until=result.fresh_until,
+        )
+        return Response(answer)
+
+
+class StrategyMetricsView(Endpoint):
+    """The metrics of one instance."""
+
+    @documented(
+        Operation(
+            "reportMetrics",
+            "strategies",
+            "Report metrics",
+            {200: ReportAnswer},
+            body=ReportBody,
+            query=SideQuery,
+            problems=(409,),
+        )
+    )
+    def post(self, request: Request, world_id: str, strategy_id: str) -> Response:
+        """Store metrics that the Runner reports itself; a policy reads them as `reported.<name>`."""
+        target = _target(request, world_id, strategy_id)
+        body = read_json(request, ReportBody)
+        plausible_time(body.as_of, field="as_of")
+        result = report(
+            target=target, reported=ReportedValues(body.as_of, body.metrics, body.revise), act=act_of(request)
+        )
+        answer = ReportAnswer(
+            stored=result.stored, unchanged=result.unchanged, revised=result.revised, revision=result.revision
+        )
+        return Response(answer)
+
+
+def _target(request: Request, world_id: str, strategy_id: str) -> SeriesTarget:
+    reader_of(request, check_world_id(world_id))
+    check_object_id(strategy_id, field="strategy_id")
+    side = read_query(request, SideQuery).side
+    return SeriesTarget(world_id, strategy_id, PROVENANCE[get_world(world_id).mode], side)
+
+
+def _unzipped(request: Request, body: bytes) -> bytes:
+    """Return the plain body; a zip bomb costs no more than an honest body.
+
+    Raises:
+        UnsupportedMediaType: the encoding is another one.
+        ParseError: the body is no gzip.
+        BodyTooLargeError: it is too large once unpacked.
+    """
+    encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
+    if encoding == "identity":
+        return body
+    if encoding != "gzip":
+        raise UnsupportedMediaType(encoding[:64], "Send gzip, or no encoding.")
+    unpacker = zlib.decompressobj(_GZIP_WINDOW)
+    try:
+        plain = unpacker.decompress(body, SERIES_LIMIT + 1)
+    except zlib.error as error:
+        raise ParseError("The body is no gzip.") from error
+    if len(plain) > SERIES_LIMIT:
+        raise BodyTooLargeError(limit=SERIES_LIMIT)
+    if not unpacker.eof:
+        raise ParseError("The body is no whole gzip file.")
+    return plain
