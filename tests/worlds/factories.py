@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 
 from django.contrib.auth.models import User
@@ -66,18 +66,14 @@ def make_world(world_id: str = "w1", *, mode: str = "paper") -> World:
 
 def put_policy(world: World, *, author: User, approver: User, version: int = 1, text: str = POLICY) -> PolicyVersion:
     """Store a policy as one person and put it in force as another."""
-    policy = store_policy(
-        world_id=world.id, text=text.format(world=world.id, version=version), act=act_of(author)
-    )
+    policy = store_policy(world_id=world.id, text=text.format(world=world.id, version=version), act=act_of(author))
     change = request_policy(world_id=world.id, version=version, act=act_of(author))
     approve_policy(change_id=change.pk, act=act_of(approver))
     world.refresh_from_db()
     return policy
 
 
-def add_strategy(
-    world: World, strategy_id: str, *, quality: float, side: Side = Side.LONG, days: int = 60
-) -> None:
+def add_strategy(world: World, strategy_id: str, *, quality: float, side: Side = Side.LONG, days: int = 60) -> None:
     """Bind a strategy and give it a return a day up to ``LAST_CLOSE``; better ``quality`` is a better Sharpe ratio."""
     bind(world_id=world.id, bindings=[Binding(strategy_id, side, sector="tech")], act=shell())
     returns = (0.001 * quality + 0.01 * math.sin(day * (1.3 + 0.1 * len(strategy_id)) + quality) for day in range(days))
@@ -91,3 +87,12 @@ def push(world: World, strategy_id: str, returns: Iterable[float], *, side: Side
     rows = SeriesRows(ts=closes, ret=array("d", returns), leverage=array("d", [1.0] * days))
     target = SeriesTarget(world.id, strategy_id, Provenance.BACKTEST, side)
     ingest(target=target, rows=rows, revise=False, act=shell())
+
+
+def add_day(world: World, day: int, returns: Mapping[str, float], *, side: Side = Side.LONG) -> None:
+    """Push one return for each named strategy, ``day`` days after ``LAST_CLOSE``."""
+    close = int((LAST_CLOSE + timedelta(days=day)).timestamp())
+    for strategy_id, value in returns.items():
+        rows = SeriesRows(ts=array("q", [close]), ret=array("d", [value]), leverage=array("d", [1.0]))
+        target = SeriesTarget(world.id, strategy_id, Provenance.BACKTEST, side)
+        ingest(target=target, rows=rows, revise=False, act=shell())

@@ -9,9 +9,7 @@ from datetime import datetime
 from qmtl_worlds.contracts.activation import ActivationEnvelope
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, answer, lease_left_ms
-from worlds.selectors import get_world
-from worlds.services.gate_facts import entry_facts, one_entry, world_facts
-from worlds.stores.clock import database_now, world_now
+from worlds.services.gate_facts import entry_facts, one_entry, read_committed
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,16 +34,15 @@ def activation_of(*, world_id: str, key: InstanceKey, visible: bool = True) -> A
     Raises:
         WorldNotFoundError: there is no such world.
     """
-    started = time.monotonic()  # before the rows are read (R1)
-    world = get_world(world_id)
-    now = database_now()
-    at = world_now(world, now=now)
-    entry = one_entry(world=world, key=key) if visible else EntryFacts(key)
-    envelope = answer(entry, world_facts(world=world, now=now), at)
+    reading = read_committed(
+        world_id=world_id, read=lambda world: one_entry(world=world, key=key) if visible else EntryFacts(key)
+    )
+    entry, at = reading.entries, reading.at
+    envelope = answer(entry, reading.facts, at)
     lease = lease_left_ms(
         envelope,
-        lease_seconds=world.lease_ms / 1000,
-        confirmed_for_seconds=time.monotonic() - started,
+        lease_seconds=reading.world.lease_ms / 1000,
+        confirmed_for_seconds=time.monotonic() - reading.started,
         fresh_for_seconds=_fresh_for(entry, at),
     )
     return Answered(envelope, lease)
@@ -57,11 +54,9 @@ def activations_of(*, world_id: str) -> WholeSet:
     Raises:
         WorldNotFoundError: there is no such world.
     """
-    world = get_world(world_id)
-    now = database_now()
-    facts, at = world_facts(world=world, now=now), world_now(world, now=now)
-    entries = entry_facts(world=world)
-    return WholeSet(facts, tuple(answer(entries[key], facts, at) for key in sorted(entries)))
+    reading = read_committed(world_id=world_id, read=lambda world: entry_facts(world=world))
+    envelopes = (answer(reading.entries[key], reading.facts, reading.at) for key in sorted(reading.entries))
+    return WholeSet(reading.facts, tuple(envelopes))
 
 
 def _fresh_for(entry: EntryFacts, at: datetime) -> float:

@@ -48,7 +48,7 @@ _AUDIT_KINDS: Final = {
     RunState.ROLLED_BACK: "apply.rolled_back",
     RunState.HELD: "apply.held",
 }
-_ENDING_KINDS: Final = {
+_EVENT_KINDS: Final = {
     "rejected": "apply.rejected",
     "superseded": "apply.superseded",
     "expired": "apply.expired",
@@ -69,7 +69,7 @@ def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
         advance(world_id=world_id, run_id=reduce_run.run_id, act=act)
     epoch: int | None = None
     for _ in range(MAX_STEPS):
-        epoch = _step(world_id, run_id, epoch, _now(act))
+        epoch = _step(world_id, run_id, epoch, act)
         if epoch is None:
             break
     return get_apply_run(world_id, run_id)
@@ -98,8 +98,13 @@ def fire_event(*, world_id: str, run_id: str, event: Event, act: Act) -> ApplyRu
 
 @transaction.atomic
 def _step(world_id: str, run_id: str, epoch: int | None, act: Act) -> int | None:
-    """Make one step as the run's worker; return the epoch to go on with, None where the run waits or has ended."""
+    """Make one step as the run's worker; return the epoch to go on with, None where the run waits or has ended.
+
+    The time is read under the lock: one from before would start the drain's clock earlier than the freeze's commit
+    where the lock had to be waited for (R4).
+    """
     world = locked_world(world_id, alive=False)
+    act = _now(act)
     run = get_apply_run(world_id, run_id)
     if run.state in TERMINAL_STATES:
         return None
@@ -130,8 +135,8 @@ def _claim(world: World, run: ApplyRun, view: RunView, act: Act) -> RunView | No
     after = carried_out(view, transition)
     write_view(run=run, view=after)
     run.save(update_fields=RUN_COLUMNS)
-    if transition.reason in _ENDING_KINDS:
-        _record(world, run, transition, act)
+    if transition.reason in _EVENT_KINDS:
+        _record(world, run, transition, act, before=run.state)
     return after
 
 
@@ -154,7 +159,7 @@ def _carry_out(world: World, run: ApplyRun, after: RunView, transition: Transiti
             world, kind="activation_updated" if transition.visible else "apply_updated", payload=payload, now=act.now
         )
         project_after_commit(world_id=world.id)
-    _record(world, run, transition, act)
+    _record(world, run, transition, act, before=before_state)
 
 
 def _do(effect: Effect, world: World, run: ApplyRun, act: Act) -> None:
@@ -182,14 +187,17 @@ def _switch(world: World, run: ApplyRun, content: ActiveSet, act: Act) -> None:
     run.target_generation = committed.generation
 
 
-def _record(world: World, run: ApplyRun, transition: Transition, act: Act) -> None:
-    kind = _ENDING_KINDS.get(transition.reason) or _AUDIT_KINDS[RunState(run.state)]
+def _record(world: World, run: ApplyRun, transition: Transition, act: Act, *, before: str) -> None:
+    kind = _EVENT_KINDS.get(transition.reason)
+    if kind is None or before == RunState.ROLLING_BACK:  # the abort itself was told when the run began to roll back
+        kind = _AUDIT_KINDS[RunState(run.state)]
     facts = {"state": run.state, "reason": transition.reason, "generation": world.generation, "epoch": run.epoch}
     record(
         chain=world.id,
         kind=kind,
         act=act,
         subject=run.kind,
+        before={"state": before},
         after=facts,
         run_id=run.run_id,
         policy_version=run.policy.version,

@@ -22,12 +22,12 @@ from worlds.services.dispatch import ADVANCE, ring_after_commit
 
 @transaction.atomic
 def approve(*, world_id: str, run_id: str, plan_hash: str, reauthenticated_at: datetime | None, act: Act) -> ApplyRun:
-    """Approve exactly the plan that was shown; the run goes on when enough persons have.
+    """Approve exactly the plan that was shown; the run goes on when enough persons have. Twice is once.
 
     ``plan_hash`` is what the approver looked at; ``reauthenticated_at`` when that person last entered the password.
 
     Raises:
-        RunStateError: the run does not wait for approval.
+        RunStateError: the run does not wait for approval, or no longer.
         PlanStaleError: another plan was shown than the run has.
         SelfApprovalError: the person requested the run or wrote its policy, or is no person.
         ApprovalNeedsSessionError: the password was not entered recently.
@@ -37,12 +37,15 @@ def approve(*, world_id: str, run_id: str, plan_hash: str, reauthenticated_at: d
     run = get_apply_run(world_id, run_id)
     if run.state != RunState.REQUESTED:
         raise RunStateError(run_id, state=run.state, wanted="approved")
+    if run.approval_expires_at is not None and act.now >= run.approval_expires_at:
+        raise RunStateError(run_id, state="expired", wanted="approved")
     if plan_hash != run.plan_hash:
         raise PlanStaleError("The plan changed after you opened it; look at it again.", plan_hash=run.plan_hash)
     if not act.person:
         raise SelfApprovalError(act.actor)
     check_approver(act.person, others=other_persons(run), reauthenticated_at=reauthenticated_at, now=act.now)
-    _store(run, act)
+    if not _store(run, act):
+        return run
     record(chain=world_id, kind="apply.approved", act=act, subject=run.plan_hash, run_id=run_id)
     run = fire_event(world_id=world_id, run_id=run_id, event=Event.APPROVE, act=act)
     ring_after_commit(task=ADVANCE, queue="control", world_id=world_id, run_id=run_id)
@@ -83,7 +86,10 @@ def resume(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
     return run
 
 
+@transaction.atomic
 def _end(world_id: str, run_id: str, event: Event, act: Act, *, wanted: str) -> ApplyRun:
+    """Fire an event that must move the run; the lock is taken first, so that nobody else moves it in between."""
+    locked_world(world_id, alive=False)
     before = get_apply_run(world_id, run_id).state
     run = fire_event(world_id=world_id, run_id=run_id, event=event, act=act)
     if run.state == before:
@@ -91,8 +97,9 @@ def _end(world_id: str, run_id: str, event: Event, act: Act, *, wanted: str) -> 
     return run
 
 
-def _store(run: ApplyRun, act: Act) -> None:
-    Approval.objects.get_or_create(
+def _store(run: ApplyRun, act: Act) -> bool:
+    """Store the person's approval; tell whether it is new."""
+    _, made = Approval.objects.get_or_create(
         run=run,
         round=run.approval_round,
         person=act.person,
@@ -107,3 +114,4 @@ def _store(run: ApplyRun, act: Act) -> None:
             "created_at": act.now,
         },
     )
+    return made

@@ -15,7 +15,6 @@ from strategies.services.roster import RosterChange, set_roster
 from strategies.services.withdraw import withdraw_strategy
 from worlds.services.changes import announce, locked_world
 from worlds.services.freshness import freshness_rule
-from worlds.services.projection import project_after_commit
 from worlds.services.withdrawals import withdraw_members
 
 
@@ -28,6 +27,8 @@ def bind(*, world_id: str, bindings: Sequence[Binding], act: Act) -> BindResult:
     world = locked_world(world_id)
     result = bind_strategies(world_id=world_id, bindings=bindings, act=act)
     withdraw_members(world=world, keys=result.rebound, act=act)
+    if new := [key.text for key in (*result.bound, *result.rebound)]:
+        announce(world, kind="bindings_updated", payload={"bound": new}, now=act.now)  # unknown was stricter (R6)
     return result
 
 
@@ -53,7 +54,10 @@ def choose_roster(*, world_id: str, strategies: Sequence[str], act: Act) -> Rost
 
 @transaction.atomic
 def ingest(*, target: SeriesTarget, rows: SeriesRows, revise: bool, act: Act) -> IngestResult:
-    """Take in return rows and extend freshness; the read path turns stale by itself when they stop coming."""
+    """Take in return rows and extend freshness; the read path turns stale by itself when they stop coming.
+
+    The copy in Redis is left to the next tick: it is for display, and thousands of series come in one after another.
+    """
     act.require("series.push", target.world_id, strategy_id=target.strategy_id)
     world = locked_world(target.world_id)
     result = append_returns(target=target, rows=rows, revise=revise, rule=freshness_rule(world), act=act)
@@ -63,6 +67,4 @@ def ingest(*, target: SeriesTarget, rows: SeriesRows, revise: bool, act: Act) ->
             "key": result.key.text,
         }
         announce(world, kind="freshness_updated", payload=payload, now=act.now)
-        if world.generation:
-            project_after_commit(world_id=world.id)
     return result

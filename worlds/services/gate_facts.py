@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Final, Generic, TypeVar
 
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.states import WorldMode
@@ -11,9 +15,45 @@ from qmtl_worlds.lifecycle.holds import HoldKind
 from qmtl_worlds.lifecycle.world import effective_mode
 from strategies.models import StrategyInstance
 from worlds.models import ActivationSet, OutboxEvent, World
-from worlds.selectors import members_of, position_of, set_of
+from worlds.selectors import get_world, members_of, position_of, set_of
 from worlds.services.step_facts import world_holds
-from worlds.stores.clock import world_now
+from worlds.stores.clock import database_now, world_now
+
+READ_ATTEMPTS: Final = 5
+Entries = TypeVar("Entries")
+
+
+@dataclass(frozen=True, slots=True)
+class Committed(Generic[Entries]):
+    """What was committed at one position.
+
+    ``at`` is the world's time of the reading, ``started`` the monotonic time before it, from which permissions count
+    (R1).
+    """
+
+    world: World
+    facts: WorldFacts
+    entries: Entries
+    at: datetime
+    started: float
+
+
+def read_committed(*, world_id: str, read: Callable[[World], Entries]) -> Committed[Entries]:
+    """Read a world's facts, and by ``read`` its entries, all of one position (I2).
+
+    The rows take several statements, between which another state may be committed; every visible change raises the
+    position, so that a reading is whole if and only if the position is the same afterwards. One that never comes out
+    whole is not confirmed, and opens nothing.
+
+    Raises:
+        WorldNotFoundError: there is no such world.
+    """
+    reading = _read(world_id, read)
+    for _ in range(READ_ATTEMPTS):
+        if position_of(get_world(world_id)) == reading.facts.position:
+            return reading
+        reading = _read(world_id, read)
+    return replace(reading, facts=replace(reading.facts, confirmed=False))
 
 
 def world_facts(*, world: World, now: datetime) -> WorldFacts:
@@ -49,14 +89,19 @@ def world_facts(*, world: World, now: datetime) -> WorldFacts:
 
 def entry_facts(*, world: World) -> dict[InstanceKey, EntryFacts]:
     """Return what is committed for every instance that is bound or still in the set, by key."""
-    members = members_of(world.id, world.generation)
     bound = StrategyInstance.objects.filter(world=world, withdrawn_at=None)
     facts = {
         instance.key: EntryFacts(key=instance.key, bound=True, fresh_until=instance.fresh_until) for instance in bound
     }
-    for key, member in members.items():
-        facts[key] = EntryFacts(key=key, bound=True, weight=member.weight, fresh_until=member.fresh_until)
-    return facts
+    return facts | member_facts(world=world)
+
+
+def member_facts(*, world: World) -> dict[InstanceKey, EntryFacts]:
+    """Return what is committed for the members of the set, by key."""
+    return {
+        key: EntryFacts(key=key, bound=True, weight=member.weight, fresh_until=member.fresh_until)
+        for key, member in members_of(world.id, world.generation).items()
+    }
 
 
 def one_entry(*, world: World, key: InstanceKey) -> EntryFacts:
@@ -72,6 +117,14 @@ def one_entry(*, world: World, key: InstanceKey) -> EntryFacts:
     if instance is None:
         return EntryFacts(key=key)
     return EntryFacts(key=key, bound=True, fresh_until=None if instance.withdrawn_at else instance.fresh_until)
+
+
+def _read(world_id: str, read: Callable[[World], Entries]) -> Committed[Entries]:
+    started = time.monotonic()
+    world = get_world(world_id)
+    now = database_now()
+    facts = world_facts(world=world, now=now)
+    return Committed(world, facts, read(world), world_now(world, now=now), started)
 
 
 def _changed_at(world: World) -> datetime:

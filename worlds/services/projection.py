@@ -7,9 +7,7 @@ from django.db import transaction
 
 from qmtl_worlds.contracts.errors import StoreUnavailableError
 from qmtl_worlds.lifecycle.gate import answer
-from worlds.selectors import get_world, position_of
-from worlds.services.gate_facts import entry_facts, world_facts
-from worlds.stores.clock import database_now, world_now
+from worlds.services.gate_facts import member_facts, read_committed
 from worlds.stores.redis_projection import redis_now_ms, replace_copy
 
 _log = structlog.get_logger(__name__)
@@ -21,22 +19,22 @@ def project_after_commit(*, world_id: str) -> None:
 
 
 def project_world(*, world_id: str) -> bool:
-    """Write the world's copy, valid for one lease; False where Redis holds a newer one or it took too long.
+    """Write the world's copy, valid for one lease.
+
+    False where Redis holds a newer one, it took too long, or the world would not stand still.
 
     Raises:
         StoreUnavailableError: Redis does not answer.
     """
     started_ms = redis_now_ms()  # before the rows are read (R2)
-    world = get_world(world_id)
-    now = database_now()
-    facts = world_facts(world=world, now=now)
-    at = world_now(world, now=now)
-    answers = {
-        key.text: answer(entry, facts, at) for key, entry in entry_facts(world=world).items() if entry.weight > 0
-    }
+    reading = read_committed(world_id=world_id, read=lambda world: member_facts(world=world))
+    if not reading.facts.confirmed:
+        return False
+    world = reading.world
+    answers = {key.text: answer(entry, reading.facts, reading.at) for key, entry in sorted(reading.entries.items())}
     return replace_copy(
         world_id=world.id,
-        position=position_of(world),
+        position=reading.facts.position,
         deadline_ms=started_ms + world.lease_ms,
         meta={"generation": world.generation, "sequence": world.sequence},
         entries={

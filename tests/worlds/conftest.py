@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import User
+
+from tests.worlds.factories import add_strategy, make_world, person, put_policy
+from worlds.models import World
+
+
+@pytest.fixture
+def alice() -> User:
+    """Operates."""
+    return person("alice", "operator", "author")
+
+
+@pytest.fixture
+def bob() -> User:
+    """Approves."""
+    return person("bob", "approver")
+
+
+@pytest.fixture
+def world(alice: User, bob: User) -> World:
+    """A paper world under a policy, with two strategies that pass its gates and one that does not."""
+    world = make_world()
+    put_policy(world, author=alice, approver=bob)
+    add_strategy(world, "good", quality=3)
+    add_strategy(world, "better", quality=6)
+    add_strategy(world, "bad", quality=-3)
+    return world
