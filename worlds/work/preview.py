@@ -46,9 +46,10 @@ def preview_world(*, world_id: str, as_of: datetime, now: datetime, question: Ma
 
 
 def envelope_with_plan(decision: Decision, gathered: Gathered) -> dict[str, Any]:
-    """Return the envelope with the hash that an approval of its plan would be bound to."""
+    """Return the envelope with its plan, and the hash that an approval would be bound to."""
     plan = decision.plan(base_generation=gathered.generation)
-    return {**decision.envelope(), "plan_hash": plan.plan_hash, "inputs_digest": gathered.digest}
+    told = {"plan": plan.to_json(), "plan_hash": plan.plan_hash, "inputs_digest": gathered.digest}
+    return {**decision.envelope(), **told}
 
 
 def _advisory(gathered: Gathered, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, MetricColumn]:

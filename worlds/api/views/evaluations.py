@@ -156,7 +156,7 @@ def _preview(request: Request, world_id: str, body: EvaluateBody, act: Act) -> R
     told = msgspec.json.decode(answer)
     if "error" in told:
         raise_refusal(told["error"])
-    decided = {"evaluation_run_id": "", "evaluation_run_url": "", "plan": None, **told}
+    decided = {"evaluation_run_id": "", "evaluation_run_url": "", **told}
     return Response(only_visible(decided, act.grants))
 
 
