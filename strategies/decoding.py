@@ -10,9 +10,10 @@ import re
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from operator import truediv
-from typing import Annotated, Final, cast
+from datetime import UTC, datetime
+from itertools import repeat
+from operator import attrgetter, sub, truediv
+from typing import Annotated, Final, NoReturn, cast
 
 import msgspec
 
@@ -31,6 +32,7 @@ EARLIEST: Final = -2_208_988_800
 LATEST: Final = 253_402_300_799
 """Epoch seconds of the first instant of 1900 and the last of 9999."""
 
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROW_NUMBER = re.compile(r"\[(\d+)\]")
 
 
@@ -42,6 +44,16 @@ class Row(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     equity: float | None = None
     pnl: float | None = None
     capital: float | None = None
+    leverage: float | None = None
+    turnover: float | None = None
+    trades: float | None = None
+
+
+class ReturnRow(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    """What most rows are: a ``Row`` with a return."""
+
+    ts: Time
+    ret: float
     leverage: float | None = None
     turnover: float | None = None
     trades: float | None = None
@@ -82,6 +94,8 @@ def decode_series(body: bytes, *, content_type: str = JSON) -> DecodedSeries:
     """
     if content_type == RAW:
         return DecodedSeries(_raw(body))
+    if plain := _returns_alone(body, content_type):
+        return DecodedSeries(plain)
     try:
         parsed = _LINES.decode_lines(body) if content_type == NDJSON else _BODY.decode(body)
     except msgspec.ValidationError as error:
@@ -97,6 +111,24 @@ def decode_series(body: bytes, *, content_type: str = JSON) -> DecodedSeries:
 
 _BODY = msgspec.json.Decoder(list[Row] | Body)
 _LINES = msgspec.json.Decoder(Row)
+_RETURNS = msgspec.json.Decoder(list[ReturnRow])
+_RETURN_LINES = msgspec.json.Decoder(ReturnRow)
+
+
+def _returns_alone(body: bytes, content_type: str) -> SeriesRows | None:
+    """Decode what most bodies are, a list of rows with returns; None where it is anything else."""
+    try:
+        rows = _RETURN_LINES.decode_lines(body) if content_type == NDJSON else _RETURNS.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    _checked_count(len(rows))
+    return SeriesRows(
+        _epoch_seconds([row.ts for row in rows]),
+        array("d", [row.ret for row in rows]),
+        _optional([row.leverage for row in rows]),
+        _optional([row.turnover for row in rows]),
+        _optional([row.trades for row in rows]),
+    )
 
 
 def _refusal(error: msgspec.ValidationError) -> InputInvalidError | SeriesInvalidError:
@@ -149,9 +181,9 @@ def _from_columns(body: Body) -> SeriesRows:
 
 
 def _series(times: Sequence[datetime], columns: dict[str, Column]) -> SeriesRows:
-    ts = _whole_seconds([time.timestamp() for time in times])
+    ts = _epoch_seconds(times)
     leverage, turnover, trades = (_optional(columns[name]) for name in ("leverage", "turnover", "trades"))
-    match [name for name in ("ret", "equity", "pnl") if columns[name].count(None) < len(ts)]:
+    match [name for name in ("ret", "equity", "pnl") if _is_given(columns[name])]:
         case ["ret"]:
             return SeriesRows(ts, _complete(columns["ret"]), leverage, turnover, trades)
         case ["equity"]:
@@ -166,10 +198,17 @@ def _series(times: Sequence[datetime], columns: dict[str, Column]) -> SeriesRows
             raise SeriesInvalidError(row=row, reason=f"mixes {' and '.join(names)}", kind="mixed")
 
 
+def _is_given(column: Column) -> bool:
+    """Tell whether any row has a value; mostly the first one tells."""
+    return bool(column) and (column[0] is not None or column.count(None) < len(column))
+
+
 def _complete(column: Column) -> array[float]:
-    if None in column:
-        raise SeriesInvalidError(row=column.index(None), reason="has no value", kind="value_missing")
-    return array("d", cast("list[float]", column))
+    try:
+        return array("d", cast("list[float]", column))
+    except TypeError:
+        row = column.index(None)
+        raise SeriesInvalidError(row=row, reason="has no value", kind="value_missing") from None
 
 
 def _on_capital(profits: Column, capital: Column) -> array[float]:
@@ -182,17 +221,30 @@ def _on_capital(profits: Column, capital: Column) -> array[float]:
 
 
 def _optional(column: Column) -> array[float] | None:
-    missing = column.count(None)
-    if missing == len(column):
+    if not _is_given(column):
         return None
-    return _complete([math.nan if value is None else value for value in column] if missing else column)
+    try:
+        return array("d", cast("list[float]", column))
+    except TypeError:
+        return array("d", [math.nan if value is None else value for value in column])
+
+
+def _epoch_seconds(times: Sequence[datetime]) -> array[int]:
+    """Return whole epoch seconds; by subtraction, because ``timestamp`` costs twice as much."""
+    since = list(map(sub, times, repeat(_EPOCH)))
+    if any(map(attrgetter("microseconds"), since)):
+        _refuse_fraction(next(row for row, delta in enumerate(since) if delta.microseconds))
+    return array("q", [delta.days * 86_400 + delta.seconds for delta in since])
 
 
 def _whole_seconds(times: Sequence[float]) -> array[int]:
     if not all(map(float.is_integer, times)):
-        row = next(row for row, time in enumerate(times) if not time.is_integer())
-        raise SeriesInvalidError(row=row, reason="ts must be a whole second", kind="ts_not_whole_seconds")
+        _refuse_fraction(next(row for row, time in enumerate(times) if not time.is_integer()))
     return array("q", map(int, times))
+
+
+def _refuse_fraction(row: int) -> NoReturn:
+    raise SeriesInvalidError(row=row, reason="ts must be a whole second", kind="ts_not_whole_seconds")
 
 
 def _checked_count(count: int) -> int:

@@ -116,7 +116,8 @@ def _taken(column: array[float] | None, rows: Iterable[int]) -> array[float] | N
 
 
 def _check_times(ts: array[int], *, now: datetime) -> None:
-    if not all(map(lt, ts, ts[1:])):
+    times = ts.tolist()
+    if not all(map(lt, times, times[1:])):
         row = next(index for index, (before, after) in enumerate(pairwise(ts), start=1) if after <= before)
         raise SeriesInvalidError(row=row, reason="ts does not come after the row before", kind="not_increasing")
     latest = now.timestamp() + FUTURE_SECONDS
@@ -133,8 +134,8 @@ def _check_finite(column: array[float], *, reason: str) -> None:
 
 def _check_amounts(column: array[float], *, name: str) -> None:
     """Refuse infinite and negative amounts; NaN is "not given"."""
-    given = column if not math.isnan(sum(column)) else [value for value in column if not math.isnan(value)]
-    if not given or (min(given) >= 0 and max(given) < math.inf):
+    given = column if math.isfinite(sum(column)) else [value for value in column if not math.isnan(value)]
+    if not given or (min(given) >= 0 and (given is column or max(given) < math.inf)):
         return
     if math.inf in given:
         raise _refused(column, lambda value: value != math.inf, f"{name} is infinite", kind="not_finite")

@@ -48,7 +48,7 @@ def seal_tail(*, world_id: str, before: int) -> int:
     """
     rows = _take_rows(world_id, before)
     for _, part in _by_version(rows):
-        _write_blocks(world_id, rows=part)
+        _move(world_id, rows=part)
     return len(rows)
 
 
@@ -60,8 +60,32 @@ def merge_segments(*, world_id: str) -> int:
     """
     segments = _take_segments(world_id)
     for _, part in _by_version(segments):
-        _write_blocks(world_id, segments=part)
+        _move(world_id, segments=part)
     return len(segments)
+
+
+def write_blocks(*, world_id: str, instances: Integers, grid: BarGrid, version: tuple[str, int]) -> None:
+    """Store a grid whose columns are ``instances`` (ids, ascending) as one block a time.
+
+    ``version`` is the provenance and the revision under which all of it came in.
+    """
+    layout, members = _layout_for(world_id, instances)
+    places = np.searchsorted(members, instances)
+    provenance, revision = version
+    BarBlock.objects.bulk_create(
+        (
+            BarBlock(
+                world_id=world_id,
+                ts=int(ts),
+                provenance=provenance,
+                revision=revision,
+                layout_id=layout,
+                **_packed_bar(grid, row, places, len(members)),
+            )
+            for row, ts in enumerate(grid.ts)
+        ),
+        batch_size=_BLOCKS_AT_ONCE,
+    )
 
 
 def _by_version(found: Iterable[Moved]) -> Iterator[tuple[tuple[str, int], list[Moved]]]:
@@ -126,8 +150,8 @@ def _batches(values: list[int]) -> Iterator[list[int]]:
         yield values[start : start + _BATCH]
 
 
-def _write_blocks(world_id: str, *, rows: Sequence[StoredRow] = (), segments: Sequence[StoredSegment] = ()) -> None:
-    """Pack bars of one provenance and revision, a block a time."""
+def _move(world_id: str, *, rows: Sequence[StoredRow] = (), segments: Sequence[StoredSegment] = ()) -> None:
+    """Make blocks of bars of one provenance and revision that were taken out of narrow storage."""
     moved: list[StoredRow | StoredSegment] = [*rows, *segments]
     provenance, revision = _version(moved[0])
     stored = StoredSeries(
@@ -142,23 +166,8 @@ def _write_blocks(world_id: str, *, rows: Sequence[StoredRow] = (), segments: Se
         rows=rows,
     )
     instances = np.unique(np.array([version.instance for version in moved], dtype=np.int64))
-    layout, members = _layout_for(world_id, instances)
     grid = grid_of(stored, instances)
-    places = np.searchsorted(members, instances)
-    BarBlock.objects.bulk_create(
-        (
-            BarBlock(
-                world_id=world_id,
-                ts=int(ts),
-                provenance=provenance,
-                revision=revision,
-                layout_id=layout,
-                **_packed_bar(grid, row, places, len(members)),
-            )
-            for row, ts in enumerate(grid.ts)
-        ),
-        batch_size=_BLOCKS_AT_ONCE,
-    )
+    write_blocks(world_id=world_id, instances=instances, grid=grid, version=(provenance, revision))
 
 
 def _packed_bar(grid: BarGrid, row: int, places: Integers, count: int) -> dict[str, bytes]:
