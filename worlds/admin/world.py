@@ -1,0 +1,97 @@
+"""Worlds: the list, and the page that says everything in one look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+
+from qmtl_worlds.contracts.states import RunState
+from worlds.admin.access import grants_of, roles_in, user_of
+from worlds.admin.acting import ActingAdmin, Page, Status
+from worlds.admin.badges import badge_html
+from worlds.admin.scoped import act_address
+from worlds.admin.words import ABSENT
+from worlds.admin.world_buttons import BUTTONS, CREATE
+from worlds.admin.world_page import running_evaluation, world_page
+from worlds.models import ApplyRun, GateHold, World
+from worlds.selectors import get_world
+from worlds.stores.clock import database_now
+
+
+@admin.register(World)
+class WorldAdmin(ActingAdmin):
+    """One row a world; its page is our own."""
+
+    world_path = "id"
+    buttons = BUTTONS
+    add_button = CREATE
+    by_world = False
+    list_display = ("id", "name", "mode_shown", "state_shown", "held", "generation", "policy", "waiting", "owner")
+    list_display_links = ("id",)
+    list_filter = ("mode", "state", "paused")
+    list_select_related = ("policy",)
+    search_fields = ("id", "name", "owner", "description")
+    date_hierarchy = "created_at"
+
+    def world_of(self, row: Any) -> str:
+        """Return the world's own id."""
+        return str(row.id)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[World]:
+        """Count beside each world what waits for a decision in it, and say whether it is held."""
+        held = GateHold.objects.filter(world=OuterRef("pk"), scope="")
+        waiting = Count("apply_runs", filter=Q(apply_runs__state=RunState.REQUESTED.value))
+        rows: QuerySet[World] = super().get_queryset(request)
+        return rows.annotate(is_held=Exists(held), waiting_count=waiting)
+
+    @admin.display(description="mode", ordering="mode")
+    def mode_shown(self, world: World) -> SafeString:
+        """Show the mode."""
+        return badge_html(world.mode)
+
+    @admin.display(description="state", ordering="state")
+    def state_shown(self, world: World) -> SafeString:
+        """Show whether the world is in use."""
+        return badge_html(world.state)
+
+    @admin.display(description="held", boolean=True)
+    def held(self, world: Any) -> bool:
+        """Tell whether something holds the whole world's gate."""
+        return bool(world.is_held)
+
+    @admin.display(description="waits for approval")
+    def waiting(self, world: Any) -> int | str:
+        """Show how many runs wait."""
+        return int(world.waiting_count) or ABSENT
+
+    def page_of(self, request: HttpRequest, row: Any) -> Page:
+        """Show the world in one look."""
+        world = get_world(row.id)
+        grants = grants_of(request)
+        page = world_page(world, now=database_now(), with_audit=grants.allows("audit.read", world.id))
+        evaluation = page.evaluation
+        context = {
+            "title": world.id,
+            "page": page,
+            "world": world,
+            "roles": roles_in(user_of(request), world.id),
+            "may_apply": grants.allows("apply.request", world.id),
+            "may_roll_back": grants.allows("rollback.request", world.id),
+            "apply_address": act_address(evaluation.run, "apply") if evaluation else "",
+        }
+        return Page("admin/worlds/world.html", context)
+
+    def status_of(self, row: Any) -> Status:
+        """Change with every visible change of the world, and with what is under way in it."""
+        running = running_evaluation(row.id)
+        applying = ApplyRun.objects.filter(world_id=row.id).values_list("run_id", "state").order_by("-pk").first()
+        now = database_now()
+        return Status(
+            token=f"{row.sequence}:{running.run_id if running else ''}:{applying}",
+            busy=running is not None,
+            elapsed_seconds=(now - running.started_at).total_seconds() if running else 0.0,
+        )
