@@ -90,9 +90,12 @@ def explain(recorded: RecordedDecision) -> str:
 
 
 def first_obstacle(steps: tuple[TraceStep, ...]) -> TraceStep | None:
-    """Return the first step that did not pass, None where all did."""
+    """Return the first step that stands in the way, None where nothing does.
+
+    A condition that fails beside another one that is enough (``or``) does not.
+    """
     for step in steps:
-        if step.verdict in {StepVerdict.FAIL, StepVerdict.UNKNOWN}:
+        if step.verdict in {StepVerdict.FAIL, StepVerdict.UNKNOWN} and step.reason is not Reason.OK:
             return step
     return None
 

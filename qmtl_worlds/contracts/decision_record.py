@@ -17,8 +17,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from qmtl_worlds.contracts.decision_steps import OUTCOMES, VERDICTS, Row, present, reason_of, steps_of
+from qmtl_worlds.contracts.decision_steps import OUTCOMES, steps_of
 from qmtl_worlds.contracts.errors import InputInvalidError, StrategyNotFoundError
+from qmtl_worlds.contracts.gate_steps import VERDICTS, Row, present, reason_of
 from qmtl_worlds.contracts.reasons import Outcome, Reason, StepVerdict
 from qmtl_worlds.contracts.trace import TraceStep
 

@@ -2,52 +2,24 @@
 
 from __future__ import annotations
 
-import math
-import operator
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
+from qmtl_worlds.contracts.gate_steps import VERDICTS, Facts, Row, gate_steps, present, reason_of
 from qmtl_worlds.contracts.reasons import Outcome, Reason, Stage, StepVerdict
 from qmtl_worlds.contracts.trace import TraceStep
 
-Row = Mapping[str, float]
-"""The cells of one instance by column name; NaN is "not there"."""
-Facts = Mapping[str, Any]
-"""What all instances of a run share: limits, conditions, the selected set."""
-
-VERDICTS: Final = (StepVerdict.FAIL, StepVerdict.UNKNOWN, StepVerdict.PASS)
-"""Verdicts by their number, ordered so that ``and`` is the smaller and ``or`` the larger one."""
 NOBODY: Final = -1
 """The number of no blocker."""
 _INELIGIBLE: Final = frozenset({Reason.SECTOR_MISSING, Reason.LEVERAGE_MISSING})
 _COUNTS: Final = frozenset({Reason.TOTAL_FULL, Reason.SIDE_FULL})
 _CORRELATIONS: Final = frozenset({Reason.CORRELATED, Reason.CORRELATION_UNKNOWN})
-_COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-    "==": operator.eq,
-    "!=": operator.ne,
-}
-_GAINS: Final = frozenset({">", ">="})
-_LOSSES: Final = frozenset({"<", "<="})
 
 
 def steps_of(row: Row, facts: Facts) -> tuple[TraceStep, ...]:
     """Return the trace of one instance in the order of the stages."""
-    steps = [*_hold(row), _currency(row, facts), _history(row, facts), *_gates(row, facts), _score(row, facts)]
+    steps = [*_hold(row), _currency(row, facts), _history(row, facts), *gate_steps(row, facts), _score(row, facts)]
     return (*steps, *_selection(row, facts), _hysteresis(row, facts), _weight(row, facts))
-
-
-def present(value: float) -> float | None:
-    """Return ``value``, or None where it is NaN."""
-    return None if math.isnan(value) else value
-
-
-def reason_of(row: Row, column: str, facts: Facts) -> Reason:
-    """Return the reason whose number stands in ``column``."""
-    return Reason(facts["reasons"][int(row[column])])
 
 
 def _hold(row: Row) -> tuple[TraceStep, ...]:
@@ -73,47 +45,6 @@ def _history(row: Row, facts: Facts) -> TraceStep:
     verdict = StepVerdict.PASS if enough else StepVerdict.UNKNOWN
     reason = Reason.OK if enough else Reason.SHORT_HISTORY
     return TraceStep(Stage.HISTORY, verdict, reason, f"history of {needed} sessions", days, needed, days - needed)
-
-
-def _gates(row: Row, facts: Facts) -> list[TraceStep]:
-    steps = [_condition(row, facts, number) for number in range(len(facts["conditions"]))]
-    reason = Reason.OK if VERDICTS[int(row["gate"])] is StepVerdict.PASS else Reason.GATE_FAILED
-    if VERDICTS[int(row["gate"])] is StepVerdict.UNKNOWN:
-        reason = reason_of(row, "gate_reason", facts)
-    return [*steps, TraceStep(Stage.GATES, VERDICTS[int(row["gate"])], reason, "all gates together")]
-
-
-def _condition(row: Row, facts: Facts, number: int) -> TraceStep:
-    condition = facts["conditions"][number]
-    verdict = VERDICTS[int(row[f"g:{number}"])]
-    reason = reason_of(row, f"h:{number}", facts)
-    for symbol, left, right in condition["pairs"]:
-        value, threshold = _operand(row, left), _operand(row, right)
-        if _compare(symbol, value, threshold) is verdict:
-            margin = _margin(symbol, value, threshold)
-            return TraceStep(Stage.GATES, verdict, reason, condition["text"], value, threshold, margin)
-    return TraceStep(Stage.GATES, verdict, reason, condition["text"])
-
-
-def _compare(symbol: str, value: float | None, threshold: float | None) -> StepVerdict:
-    if value is None or threshold is None:
-        return StepVerdict.UNKNOWN
-    return StepVerdict.PASS if _COMPARISONS[symbol](value, threshold) else StepVerdict.FAIL
-
-
-def _operand(row: Row, operand: str | float) -> float | None:
-    return present(row[operand]) if isinstance(operand, str) else operand
-
-
-def _margin(symbol: str, value: float | None, threshold: float | None) -> float | None:
-    if value is None or threshold is None:
-        return None
-    if symbol in _GAINS:
-        return value - threshold
-    if symbol in _LOSSES:
-        return threshold - value
-    gap = abs(value - threshold)
-    return gap if symbol == "!=" else -gap
 
 
 def _score(row: Row, facts: Facts) -> TraceStep:

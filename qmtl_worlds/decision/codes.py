@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from qmtl_worlds.contracts.decision_steps import VERDICTS
+from qmtl_worlds.contracts.gate_steps import VERDICTS
 from qmtl_worlds.contracts.reasons import Reason, StepVerdict
 
 Codes = NDArray[np.uint8]

@@ -5,8 +5,8 @@ from datetime import timedelta
 
 import pytest
 
-from qmtl_worlds.contracts.reasons import Outcome, Reason
-from qmtl_worlds.explain import WORDS, explain
+from qmtl_worlds.contracts.reasons import Outcome, Reason, Stage
+from qmtl_worlds.explain import WORDS, explain, first_obstacle
 from tests.unit.decision.worlds import NOW, Instance, evaluate, exposure, policy, recorded
 
 SCREEN = 40
@@ -72,3 +72,41 @@ def test_a_short_history_is_told_with_what_is_missing() -> None:
     text = explain(recorded(evaluate([Instance("a")], policy(min_history="60d")), "a"))
 
     assert "First rule in the way: history: history of 60 sessions; 40 against 60, 20 off" in text
+
+
+def test_a_branch_that_another_one_makes_up_for_is_no_obstacle() -> None:
+    rules = policy(gates={"or": ["reported.ok > 5", "reported.ok > 0"]})
+
+    text = explain(recorded(evaluate([Instance("a", active=True)], rules), "a"))
+
+    assert "First rule in the way" not in text
+    assert "gates       FAIL     reported.ok > 5; 1 against 5, 4 off" in text
+
+
+def test_the_obstacle_of_a_refusing_gate_is_the_condition_that_holds() -> None:
+    rules = policy(gates={"not": ["reported.ok > 5", "reported.ok < 0"]})
+
+    text = explain(recorded(evaluate([Instance("a", ok=-1.0)], rules), "a"))
+
+    assert "First rule in the way: gates: not (reported.ok < 0); -1 against 0, 1 off; it fails a gate" in text
+    assert "gates       ok       not (reported.ok > 5); -1 against 5, 6 to spare" in text
+
+
+def test_a_failed_condition_is_the_obstacle_before_one_that_is_only_unknown() -> None:
+    rules = policy(gates={"and": ["reported.other > 0", {"or": ["reported.ok > 1", "reported.ok < -1"]}]})
+
+    text = explain(recorded(evaluate([Instance("a", ok=0.0)], rules), "a"))
+
+    assert text.splitlines()[0] == "a|long is not active: it fails a gate."
+    assert "First rule in the way: gates: reported.ok > 1; 0 against 1, 1 off" in text
+
+
+@pytest.mark.parametrize(("ok", "passes"), [(2.0, True), (0.0, False), (None, False)])
+def test_gates_nested_under_not_name_an_obstacle_exactly_where_they_do_not_pass(ok: float | None, passes: bool) -> None:
+    rules = policy(gates={"not": [{"or": ["reported.ok < 1", {"and": ["reported.ok > 5", "reported.ok > 0"]}]}]})
+
+    row = recorded(evaluate([Instance("a", ok=ok)], rules), "a")
+
+    blocking = [step for step in row.steps if step.stage is Stage.GATES and step.reason is not Reason.OK]
+    assert bool(blocking) is not passes
+    assert first_obstacle(row.steps) == (None if passes else blocking[0])
