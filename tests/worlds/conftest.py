@@ -4,7 +4,8 @@ import pytest
 from django.contrib.auth.models import User
 
 from tests.worlds.factories import add_strategy, make_world, person, put_policy
-from worlds.models import World
+from tests.worlds.steps import wait_with_increase
+from worlds.models import ApplyRun, World
 
 
 @pytest.fixture
@@ -28,3 +29,9 @@ def world(alice: User, bob: User) -> World:
     add_strategy(world, "better", quality=6)
     add_strategy(world, "bad", quality=-3)
     return world
+
+
+@pytest.fixture
+def waiting(world: World, alice: User, bob: User) -> ApplyRun:
+    """Generation 1 trades; a run that lets ``best`` in for ``good`` waits for approval."""
+    return wait_with_increase(world, alice, bob)

@@ -6,13 +6,13 @@ from datetime import timedelta
 
 from django.contrib.auth.models import User
 
-from audit.models import AuditRun, RunKind
+from audit.models import AuditEvent, AuditRun, RunKind
 from audit.verification import verify_stored_chain
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.states import RunState
 from tests.worlds.factories import LAST_CLOSE, act_of, add_day, add_strategy, shell
-from worlds.models import ApplyRun, World
+from worlds.models import ActivationSet, ApplyRun, World
 from worlds.services.advance import advance
 from worlds.services.apply import ApplyRequest, request_apply
 from worlds.services.approvals import approve
@@ -58,7 +58,9 @@ def go_on(world: World, run_id: str, *, act: Act | None = None) -> ApplyRun:
 
 def pass_drain(run: ApplyRun) -> None:
     """Let the drain lie in the past: the row is moved, so that nobody waits."""
-    ApplyRun.objects.filter(pk=run.pk).update(drain_until=database_now() - timedelta(minutes=1))
+    ApplyRun.objects.filter(pk=run.pk, state=RunState.DRAINING).update(
+        drain_until=database_now() - timedelta(minutes=1)
+    )
 
 
 def kill_worker(run: ApplyRun) -> None:
@@ -114,6 +116,18 @@ def states_of(run: ApplyRun) -> tuple[str, str]:
     """Return state and reason as stored."""
     run.refresh_from_db()
     return run.state, run.state_reason
+
+
+def kinds_of(run: ApplyRun) -> list[str]:
+    """Return what the audit tells of a run, in order."""
+    return list(AuditEvent.objects.filter(run_id=run.run_id).order_by("seq").values_list("kind", flat=True))
+
+
+def members_now(world: World) -> set[str]:
+    """Return the strategies of the present set; ``world`` is read again."""
+    world.refresh_from_db()
+    current = ActivationSet.objects.get(world=world, generation=world.generation)
+    return set(current.entries.values_list("instance__strategy_id", flat=True))
 
 
 def chain_is_whole(world: World) -> bool:

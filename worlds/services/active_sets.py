@@ -8,6 +8,7 @@ from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import PlanStaleError
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.plans import ActiveSet
+from qmtl_worlds.contracts.states import RunState
 from qmtl_worlds.lifecycle.holds import HoldKind
 from strategies.models import StrategyInstance
 from worlds.models import ActivationEntry, ActivationSet, ApplyRun, Demotion, GateHold, World
@@ -31,11 +32,7 @@ def commit_set(*, world: World, run: ApplyRun, content: ActiveSet, act: Act) -> 
     committed = ActivationSet.objects.create(
         world=world, generation=world.generation, content_hash=content.content_hash, run=run, created_at=act.now
     )
-    evaluation_run_id = run.evaluation.run_id if run.evaluation else run.run_id
-    arrivals = {
-        key: Member(instance_id, key, content.weights[key], at, evaluation_run_id, None, None)
-        for key, instance_id in newcomers.items()
-    }
+    arrivals = _arrivals(world, run, newcomers, at)
     members = arrivals | before
     if gone := sorted(content.weights.keys() - members.keys()):
         raise PlanStaleError(f"{gone[0].text} is not bound any more; evaluate again.", key=gone[0].text)
@@ -45,6 +42,26 @@ def commit_set(*, world: World, run: ApplyRun, content: ActiveSet, act: Act) -> 
     _lift_withdrawals(world, content)
     _start_cool_downs([member for key, member in before.items() if key not in content.weights], at)
     return committed
+
+
+def _arrivals(
+    world: World, run: ApplyRun, newcomers: dict[InstanceKey, int], at: datetime
+) -> dict[InstanceKey, Member]:
+    """Return who comes in, on the word of the evaluation that chose it.
+
+    In a rollback that is the one which chose it then. A switch that is undone gives back what was, as it was.
+    """
+    undone = run.state in {RunState.ROLLING_BACK, RunState.HELD}
+    origin = members_of(world.id, run.rollback_to) if run.rollback_to is not None else {}
+    origin = members_of(world.id, run.base_generation) if undone else origin
+    evaluation_run_id = run.evaluation.run_id if run.evaluation else run.run_id
+    arrivals = {}
+    for key, instance_id in newcomers.items():
+        earlier = origin.get(key)
+        since = earlier.promoted_at if earlier and undone else at
+        chosen_by = earlier.evaluation_run_id if earlier else evaluation_run_id
+        arrivals[key] = Member(instance_id, key, 0.0, since, chosen_by, None, None)
+    return arrivals
 
 
 def _entry(committed: ActivationSet, member: Member, weight: float) -> ActivationEntry:

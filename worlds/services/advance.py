@@ -90,7 +90,7 @@ def fire_event(*, world_id: str, run_id: str, event: Event, act: Act) -> ApplyRu
     run = get_apply_run(world_id, run_id)
     view = view_of(run)
     facts = step_facts(world=world, run=run, view=view, epoch=view.epoch, now=act.now)
-    transition = fire(event, view, facts, act.now, timings=timings_of(world))
+    transition = fire(event, view, facts, act.now, timings=timings_of(world, now=act.now))
     if transition.moved:
         _carry_out(world, run, carried_out(view, transition), transition, act)
     return run
@@ -116,7 +116,7 @@ def _step(world_id: str, run_id: str, epoch: int | None, act: Act) -> int | None
         view = claimed
         epoch = view.epoch
     facts = step_facts(world=world, run=run, view=view, epoch=epoch, now=act.now)
-    transition = next_step(view, facts, act.now, timings=timings_of(world))
+    transition = next_step(view, facts, act.now, timings=timings_of(world, now=act.now))
     if not transition.moved:
         _note_fenced(transition, run)
         _give_back(run, epoch)
@@ -129,7 +129,7 @@ def _step(world_id: str, run_id: str, epoch: int | None, act: Act) -> int | None
 def _claim(world: World, run: ApplyRun, view: RunView, act: Act) -> RunView | None:
     """Become the run's worker, where it has none or its worker's lease ran out."""
     facts = step_facts(world=world, run=run, view=view, epoch=view.epoch, now=act.now)
-    transition = fire(Event.TAKE_OVER, view, facts, act.now, timings=timings_of(world))
+    transition = fire(Event.TAKE_OVER, view, facts, act.now, timings=timings_of(world, now=act.now))
     if not transition.moved:
         return None
     after = carried_out(view, transition)
@@ -189,7 +189,8 @@ def _switch(world: World, run: ApplyRun, content: ActiveSet, act: Act) -> None:
 
 def _record(world: World, run: ApplyRun, transition: Transition, act: Act, *, before: str) -> None:
     kind = _EVENT_KINDS.get(transition.reason)
-    if kind is None or before == RunState.ROLLING_BACK:  # the abort itself was told when the run began to roll back
+    told = before == RunState.ROLLING_BACK and run.state == RunState.ROLLED_BACK  # that it was aborted
+    if kind is None or told:
         kind = _AUDIT_KINDS[RunState(run.state)]
     facts = {"state": run.state, "reason": transition.reason, "generation": world.generation, "epoch": run.epoch}
     record(

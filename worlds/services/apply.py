@@ -21,14 +21,25 @@ from qmtl_worlds.contracts.errors import (
     RunStateError,
 )
 from qmtl_worlds.contracts.ids import InstanceKey, apply_run_id, check_object_id
-from qmtl_worlds.contracts.plans import ActiveSet, ChangeReason, TransitionPlan, active_set
+from qmtl_worlds.contracts.lease import find_position
+from qmtl_worlds.contracts.plans import ActiveSet, ChangeReason, TransitionPlan, active_set, parse_plan
 from qmtl_worlds.lifecycle.approval import AutoFacts, AutoLimits, auto_refusal
-from qmtl_worlds.lifecycle.plan import split
+from qmtl_worlds.lifecycle.plan import same_change, split
 from worlds.models import ActivationSet, ApplyRun, PolicyChange, PolicyVersion, World
 from worlds.selectors import members_of, policy_in_force, position_of, set_of
+from worlds.services.budgets import broken_budgets
 from worlds.services.changes import locked_world
 from worlds.services.run_rows import compiled
-from worlds.services.runs import NewRun, busy_run, create_reduce_run, reduce_run_id, start_parts
+from worlds.services.runs import (
+    NewRun,
+    busy_run,
+    create_reduce_run,
+    reduce_run_id,
+    start_parts,
+    supersede,
+    waiting_runs,
+)
+from worlds.services.step_facts import newest_ok_run
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +82,8 @@ def request_apply(*, world_id: str, request: ApplyRequest, act: Act) -> Requeste
     Raises:
         RunIdReusedError: the run id belongs to another request.
         RunNotFoundError: there is no such evaluation.
-        PlanStaleError: the evaluation started from another set, or is not the newest.
+        PlanStaleError: the evaluation started from another set, or a later one decided on newer data.
+        InputInvalidError: a part that was named by hand is not possible, or breaks a budget.
         WorldBusyError: another increase is under way.
         EtagMismatchError: ``if_match`` is older than the world.
     """
@@ -82,7 +94,7 @@ def request_apply(*, world_id: str, request: ApplyRequest, act: Act) -> Requeste
         if known.request_digest != request.digest:
             raise RunIdReusedError(request.run_id, request_digest=known.request_digest)
         return Requested(known, replayed=True)
-    if request.if_match is not None and not request.if_match.startswith(position_of(world).text):
+    if request.if_match is not None and find_position(request.if_match) != position_of(world):
         raise EtagMismatchError(expected=request.if_match, current=position_of(world).text)
     evaluation = _evaluation(world, request.evaluation_run_id)
     policy = policy_in_force(world)
@@ -97,19 +109,23 @@ def request_apply(*, world_id: str, request: ApplyRequest, act: Act) -> Requeste
 def carry_out_scheduled(*, world: World, evaluation: AuditRun, act: Act) -> None:
     """Start the runs of a scheduled evaluation's plan; the caller holds the world's lock.
 
-    What only takes away always goes. The rest does not start while the world is paused or another increase is under
-    way: the next evaluation asks again.
+    What only takes away always goes. The rest does not start while the world is paused, another increase is under way
+    or a person's rollback waits for approval: the next evaluation asks again. The same change that waits already goes
+    on waiting, with the approvals it has; one that is wanted no more is superseded.
     """
     policy = policy_in_force(world)
     plan = plan_of(world=world, policy=policy, evaluation=evaluation)
     run_id = apply_run_id(evaluation.run_id)
     new = NewRun(world, run_id, plan, policy, evaluation, ApplyRequest(run_id, evaluation.run_id).digest)
     parts = split(plan)
-    if world.paused or busy_run(world) is not None:
-        if parts.reduce is not None:
-            create_reduce_run(new=new.carrying(parts.reduce, run_id=reduce_run_id(run_id)), act=act)
+    if parts.increase is not None and _may_ask(world, parts.increase):
+        start_parts(new=new, act=act, auto=may_go_ahead(world=world, plan=parts.increase, policy=policy, act=act))
         return
-    start_parts(new=new, act=act, auto=may_go_ahead(world=world, plan=parts.increase or plan, policy=policy, act=act))
+    if parts.increase is None and evaluation.state == AuditRunState.OK:
+        supersede(world=world, runs=waiting_runs(world).filter(rollback_to=None), act=act)
+    if parts.reduce is not None:
+        part_id = run_id if parts.increase is None else reduce_run_id(run_id)
+        create_reduce_run(new=new.carrying(parts.reduce, run_id=part_id), act=act)
 
 
 def plan_of(*, world: World, policy: PolicyVersion, evaluation: AuditRun) -> TransitionPlan:
@@ -147,12 +163,25 @@ def may_go_ahead(*, world: World, plan: TransitionPlan, policy: PolicyVersion, a
     return auto_refusal(plan, limits, facts) is None
 
 
+def _may_ask(world: World, increase: TransitionPlan) -> bool:
+    """Tell whether the schedule may start an increase beside what is under way or waits."""
+    if world.paused or busy_run(world) is not None:
+        return False
+    waiting = list(waiting_runs(world))
+    return not any(run.rollback_to is not None or same_change(parse_plan(run.plan), increase) for run in waiting)
+
+
 def _evaluation(world: World, run_id: str) -> AuditRun:
     evaluation = AuditRun.objects.filter(world_id=world.id, run_id=run_id).first()
     if evaluation is None:
         raise RunNotFoundError(world.id, run_id)
     if evaluation.state not in {AuditRunState.OK, AuditRunState.INCONCLUSIVE}:
         raise RunStateError(run_id, state=evaluation.state, wanted="applied")
+    newest = newest_ok_run(world.id)
+    if newest is not None and evaluation.as_of < newest.as_of:
+        raise PlanStaleError(
+            "A later evaluation decided on newer data; apply that one.", evaluation_run_id=newest.run_id
+        )
     return evaluation
 
 
@@ -160,7 +189,11 @@ def _plan(world: World, policy: PolicyVersion, evaluation: AuditRun, request: Ap
     plan = plan_of(world=world, policy=policy, evaluation=evaluation)
     if request.activate is None and request.deactivate is None:
         return plan
-    return _by_hand(plan, request)
+    chosen = _by_hand(plan, request)
+    broken = broken_budgets(world_id=world.id, policy=policy, evaluations=[evaluation], plan=chosen)
+    if broken:
+        raise InputInvalidError(field="plan", reason=f"breaks {broken[0].rule} ({broken[0].subject})")
+    return chosen
 
 
 def _by_hand(plan: TransitionPlan, request: ApplyRequest) -> TransitionPlan:
@@ -172,6 +205,8 @@ def _by_hand(plan: TransitionPlan, request: ApplyRequest) -> TransitionPlan:
             raise InputInvalidError(field="plan.activate", reason=f"{key.text} is neither selected nor active")
         after[key] = decided[key]
     for key in request.deactivate or ():
+        if key in (request.activate or ()):
+            raise InputInvalidError(field="plan", reason=f"names {key.text} on both sides")
         if key not in before:
             raise InputInvalidError(field="plan.deactivate", reason=f"{key.text} is not active")
         after.pop(key, None)

@@ -14,9 +14,12 @@ from worlds.services.authority import grants_of_person
 
 
 def enough_approvals(run: ApplyRun, *, now: datetime) -> bool:
-    """Tell whether the run may go on: enough distinct, entitled persons, for this plan, base, policy, round."""
+    """Tell whether the run may go on: enough distinct, entitled persons, for this plan, base, policy, round.
+
+    An increase that goes ahead by itself needs none, but not while the world is paused.
+    """
     if run.auto:
-        return True
+        return run.kind == ApplyRun.Kind.REDUCE or not run.world.paused
     plan = parse_plan(run.plan)
     binding = binding_of(plan, round_number=run.approval_round)
     lifetime = run.approval_expires_at

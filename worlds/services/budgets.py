@@ -8,18 +8,28 @@ from typing import Any, cast
 
 from audit.models import AuditRun
 from qmtl_worlds.contracts.ids import InstanceKey, Side
-from qmtl_worlds.contracts.plans import ActiveSet
-from qmtl_worlds.lifecycle.budget import Caps, Exposures, MissingSector, violations
+from qmtl_worlds.contracts.plans import ActiveSet, TransitionPlan
+from qmtl_worlds.lifecycle.budget import Caps, Exposures, MissingSector, Violation, violations
 from strategies.models import StrategyInstance
 from worlds.models import ApplyRun, PolicyVersion
+from worlds.selectors import members_of
 from worlds.services.run_rows import compiled
 
 
 def satisfies_budgets(*, run: ApplyRun, content: ActiveSet, before: ActiveSet) -> bool:
     """Tell whether ``content`` keeps every budget of the run's policy; unknown exposures break them."""
     admitted = content.weights.keys() - before.weights.keys()
-    exposures = exposures_of(world_id=run.world_id, keys=content.weights, evaluation=run.evaluation)
+    exposures = exposures_of(world_id=run.world_id, keys=content.weights, evaluations=_evaluations_of(run))
     return not violations(content, caps_of(run.policy), exposures, admitted=frozenset(admitted))
+
+
+def broken_budgets(
+    *, world_id: str, policy: PolicyVersion, evaluations: Iterable[AuditRun], plan: TransitionPlan
+) -> tuple[Violation, ...]:
+    """Return which budgets the set that ``plan`` leads to would break."""
+    after, before = plan.after.weights, plan.before.weights
+    exposures = exposures_of(world_id=world_id, keys=after, evaluations=evaluations)
+    return violations(plan.after, caps_of(policy), exposures, admitted=frozenset(after.keys() - before.keys()))
 
 
 def caps_of(policy: PolicyVersion) -> Caps:
@@ -41,18 +51,37 @@ def caps_of(policy: PolicyVersion) -> Caps:
     )
 
 
-def exposures_of(*, world_id: str, keys: Iterable[InstanceKey], evaluation: AuditRun | None) -> Exposures:
-    """Return sectors from the register, leverages and correlations from the evaluation's record."""
+def exposures_of(*, world_id: str, keys: Iterable[InstanceKey], evaluations: Iterable[AuditRun]) -> Exposures:
+    """Return sectors from the register, leverages and correlations from the evaluations' records; later ones count."""
     wanted = frozenset(keys)
     bound = StrategyInstance.objects.filter(world_id=world_id, strategy_id__in={key.strategy_id for key in wanted})
     sectors = {one.key: one.sector for one in bound.order_by("bound_at", "id") if one.key in wanted and one.sector}
-    recorded = _recorded(evaluation)
-    leverages = {InstanceKey.from_text(text): value for text, value in recorded.get("leverages", {}).items()}
-    return Exposures(sectors=sectors, leverages=leverages, correlations=_correlations(recorded))
+    leverages: dict[InstanceKey, float] = {}
+    correlations: dict[tuple[InstanceKey, InstanceKey], float] = {}
+    for recorded in map(_recorded, evaluations):
+        leverages |= {InstanceKey.from_text(text): value for text, value in recorded.get("leverages", {}).items()}
+        correlations |= _correlations(recorded)
+    return Exposures(sectors=sectors, leverages=leverages, correlations=correlations)
 
 
-def _recorded(evaluation: AuditRun | None) -> dict[str, Any]:
-    inputs = cast("dict[str, Any] | None", evaluation.inputs) if evaluation else None
+def evaluations_behind(*, world_id: str, generation: int, newest: AuditRun | None) -> list[AuditRun]:
+    """Return the evaluations that chose the members of a generation, oldest first, and the newest one at the end.
+
+    Each recorded the exposures of what it chose and of what it found, so together they know every pair of the members.
+    """
+    chosen_by = {member.evaluation_run_id for member in members_of(world_id, generation).values()}
+    runs = AuditRun.objects.filter(world_id=world_id, run_id__in=chosen_by).order_by("id")
+    return [*runs, *([newest] if newest else [])]
+
+
+def _evaluations_of(run: ApplyRun) -> list[AuditRun]:
+    if run.rollback_to is not None:
+        return evaluations_behind(world_id=run.world_id, generation=run.rollback_to, newest=run.evaluation)
+    return [run.evaluation] if run.evaluation else []
+
+
+def _recorded(evaluation: AuditRun) -> dict[str, Any]:
+    inputs = cast("dict[str, Any] | None", evaluation.inputs)
     return cast("dict[str, Any]", (inputs or {}).get("exposures", {}))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import transaction
 
 from audit.recorder import record
+from qmtl_worlds.contracts.activation import GateLevel
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 from worlds.models import GateHold, World
@@ -51,8 +52,8 @@ def resume(*, world_id: str, act: Act) -> World:
 
 
 def place_hold(*, world: World, hold: Hold, act: Act) -> bool:
-    """Add a hold to the set, and tell whether it is new; the same kind, owner and scope again changes nothing."""
-    _, made = GateHold.objects.get_or_create(
+    """Add a hold to the set, and tell whether that changes anything; of two that are the same the stricter stays."""
+    row, made = GateHold.objects.get_or_create(
         world=world,
         scope=hold.key.text if hold.key else "",
         kind=hold.kind.value,
@@ -64,6 +65,10 @@ def place_hold(*, world: World, hold: Hold, act: Act) -> bool:
             "placed_at": act.now,
         },
     )
+    if not made and hold.level.strictness > GateLevel(row.level).strictness:
+        row.level = hold.level.value
+        row.save(update_fields=["level"])
+        return True
     return made
 
 

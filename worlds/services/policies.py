@@ -9,13 +9,16 @@ from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import (
     AlreadyExistsError,
     InputInvalidError,
+    PolicyInvalidError,
     PolicyNotFoundError,
     RunNotFoundError,
     RunStateError,
     SelfApprovalError,
 )
-from qmtl_worlds.policy.compiler import compile_policy
+from qmtl_worlds.contracts.faults import Fault
+from qmtl_worlds.policy.compiler import CompiledPolicy, compile_policy
 from qmtl_worlds.policy.lint import lint
+from strategies.models import Provenance
 from strategies.services.currency import refresh_world_currency
 from worlds.models import PolicyChange, PolicyVersion, World
 from worlds.services.changes import announce, locked_world
@@ -34,6 +37,7 @@ def store_policy(*, world_id: str, text: str, act: Act) -> PolicyVersion:
     act.require("policy.draft", world_id)
     compiled = compile_policy(text, world_id=world_id)
     world = locked_world(world_id)
+    _check_provenance(world, compiled, text)
     number = compiled.document.version
     stored = PolicyVersion.objects.filter(world=world, version=number).first()
     if stored is not None:
@@ -77,9 +81,8 @@ def request_policy(*, world_id: str, version: int, act: Act) -> PolicyChange:
     act.require("policy.request", world_id)
     world = locked_world(world_id)
     policy = _version(world, version)
-    PolicyChange.objects.filter(world=world, state=PolicyChange.State.REQUESTED).update(
-        state=PolicyChange.State.SUPERSEDED, decided_at=act.now
-    )
+    for older in PolicyChange.objects.select_related("policy").filter(world=world, state=PolicyChange.State.REQUESTED):
+        _supersede(older, act)
     change = PolicyChange.objects.create(
         world=world,
         policy=policy,
@@ -102,8 +105,7 @@ def approve_policy(*, change_id: int, act: Act, world_id: str | None = None) -> 
         SelfApprovalError: the same person, or a machine.
         RunStateError: the request was decided before.
     """
-    change, world = _open_change(change_id, world_id)
-    act.require("policy.approve", world.id)
+    change, world = _open_change(change_id, world_id, act)
     if not act.person or act.person in (change.requester_person, change.policy.author_person):
         raise SelfApprovalError(act.actor)
     _decide(change, PolicyChange.State.IN_FORCE, act)
@@ -118,8 +120,7 @@ def reject_policy(*, change_id: int, act: Act, world_id: str | None = None) -> P
     Raises:
         RunStateError: the request was decided before.
     """
-    change, world = _open_change(change_id, world_id)
-    act.require("policy.approve", world.id)
+    change, world = _open_change(change_id, world_id, act)
     _decide(change, PolicyChange.State.REJECTED, act)
     record(
         chain=world.id,
@@ -155,6 +156,15 @@ def put_in_force(*, world: World, policy: PolicyVersion, act: Act) -> None:
     )
 
 
+def _check_provenance(world: World, policy: CompiledPolicy, text: str) -> None:
+    """A live world goes by what was earned in the market, never by backtests (SEMANTICS 2.1)."""
+    if world.mode == World.Mode.LIVE and Provenance.BACKTEST in policy.document.metrics.provenance:
+        lines = text.splitlines()
+        line = next((number for number, words in enumerate(lines, start=1) if "provenance" in words), 1)
+        message = "a live world cannot count backtest returns"
+        raise PolicyInvalidError([Fault(line, 1, "metrics.provenance", "live_backtest", message)])
+
+
 def _put_first_in_force(world: World, policy: PolicyVersion, act: Act) -> None:
     """QMTL's clients know no approval of policies: their worlds take the first version at once."""
     if world.compat == "qmtl" and world.policy is None:
@@ -170,15 +180,29 @@ def _version(world: World, version: int) -> PolicyVersion:
     return policy
 
 
-def _open_change(change_id: int, world_id: str | None) -> tuple[PolicyChange, World]:
+def _open_change(change_id: int, world_id: str | None, act: Act) -> tuple[PolicyChange, World]:
+    """Return a request that waits, with its world locked; who may not decide it learns nothing of its state."""
     change = PolicyChange.objects.select_related("policy").filter(id=change_id).first()
     if change is None or world_id not in {None, change.world_id}:
         raise RunNotFoundError(world_id or "", str(change_id))
+    act.require("policy.approve", change.world_id)
     world = locked_world(change.world_id)
     change.refresh_from_db(fields=["state"])
     if change.state != PolicyChange.State.REQUESTED:
         raise RunStateError(str(change_id), state=change.state, wanted="decided")
     return change, world
+
+
+def _supersede(change: PolicyChange, act: Act) -> None:
+    change.state, change.decided_at = PolicyChange.State.SUPERSEDED, act.now
+    change.save(update_fields=["state", "decided_at"])
+    record(
+        chain=change.world_id,
+        kind="policy.activation_cancelled",
+        act=act,
+        subject=f"v{change.policy.version}",
+        policy_version=change.policy.version,
+    )
 
 
 def _decide(change: PolicyChange, state: PolicyChange.State, act: Act) -> None:

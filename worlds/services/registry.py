@@ -97,7 +97,10 @@ def update_world(*, world_id: str, changes: Mapping[str, object], act: Act, if_m
     _check_lease(world.lease_ms)
     world.changed_at = act.now
     world.save(update_fields=[*EDITABLE, "changed_at"])
-    announce(world, kind="world_updated", payload={"fields": sorted(changes)}, now=act.now)
+    payload: dict[str, object] = {"fields": sorted(changes)}
+    if world.lease_ms != before["lease_ms"]:
+        payload["lease_ms_before"] = before["lease_ms"]  # a drain counts it while such permissions may live
+    announce(world, kind="world_updated", payload=payload, now=act.now)
     record(chain=world.id, kind="world.updated", act=act, subject=world.id, before=before, after=_facts(world))
     return world
 

@@ -13,14 +13,15 @@ from qmtl_worlds.contracts.digests import digest
 from qmtl_worlds.contracts.errors import InputInvalidError, RunIdReusedError
 from qmtl_worlds.contracts.ids import InstanceKey, check_object_id
 from qmtl_worlds.contracts.plans import TransitionPlan
+from qmtl_worlds.lifecycle.holds import HoldKind, barred
 from qmtl_worlds.lifecycle.rollback import RollbackPreview, preview, rollback_plan
 from worlds.models import ApplyRun, World
 from worlds.selectors import get_world, members_of, policy_in_force, set_of
 from worlds.services.apply import Requested
-from worlds.services.budgets import caps_of, exposures_of
+from worlds.services.budgets import caps_of, evaluations_behind, exposures_of
 from worlds.services.changes import locked_world
 from worlds.services.runs import NewRun, start_parts
-from worlds.services.step_facts import fresh_keys, newest_ok_run, world_holds
+from worlds.services.step_facts import bound_keys, fresh_keys, newest_ok_run, world_holds
 from worlds.stores.clock import database_now
 
 
@@ -94,17 +95,21 @@ def _plan(world: World, request: RollbackRequest, now: datetime) -> TransitionPl
 
 def _preview(world: World, to_generation: int, now: datetime) -> RollbackPreview:
     target = members_of(world.id, to_generation)
+    evaluations = evaluations_behind(world_id=world.id, generation=to_generation, newest=newest_ok_run(world.id))
     return preview(
         set_of(target),
         current=set_of(members_of(world.id, world.generation)),
         barred=_barred(world, frozenset(target), now),
         caps=caps_of(policy_in_force(world)),
-        exposures=exposures_of(world_id=world.id, keys=target, evaluation=newest_ok_run(world.id)),
+        exposures=exposures_of(world_id=world.id, keys=target, evaluations=evaluations),
     )
 
 
 def _barred(world: World, keys: frozenset[InstanceKey], now: datetime) -> dict[InstanceKey, str]:
-    """Name why members of the target may not come back: a hold of their own, or data that is not fresh."""
-    barred = dict.fromkeys(keys - fresh_keys(world=world, keys=keys, now=now), "stale or withdrawn")
-    held = {hold.key: hold.kind.value for hold in world_holds(world) if hold.key in keys and hold.key is not None}
-    return barred | held
+    """Name why members of the target may not come back: withdrawn, killed or deactivated, or data that is stale."""
+    gone = dict.fromkeys(keys - bound_keys(world=world, keys=keys), HoldKind.WITHDRAWN.value)
+    stale = dict.fromkeys(keys - fresh_keys(world=world, keys=keys, now=now), HoldKind.STALE.value)
+    holds = world_holds(world)
+    out = barred(holds)
+    held = {hold.key: hold.kind.value for hold in holds if hold.key in out and hold.key in keys}
+    return stale | gone | held

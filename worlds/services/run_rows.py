@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from functools import lru_cache
 
 from django.conf import settings
@@ -13,7 +14,8 @@ from qmtl_worlds.contracts.states import RunKind, RunState
 from qmtl_worlds.lifecycle.holds import Hold, HoldKind
 from qmtl_worlds.lifecycle.run import RunView, Timings
 from qmtl_worlds.policy.compiler import CompiledPolicy, compile_policy
-from worlds.models import ApplyRun, GateHold, PolicyVersion, World
+from worlds.models import ApplyRun, GateHold, OutboxEvent, PolicyVersion, World
+from worlds.models.world import LEASE_MS_RANGE
 
 RUN_COLUMNS = ("state", "epoch", "attempts", "lease_until", "drain_until", "deadline_at")
 
@@ -51,11 +53,14 @@ def write_view(*, run: ApplyRun, view: RunView) -> None:
     run.deadline_at = view.deadline_at
 
 
-def timings_of(world: World) -> Timings:
-    """Return the world's lengths of time; ``QW_TIME_SCALE`` divides the fixed ones in tests."""
+def timings_of(world: World, *, now: datetime) -> Timings:
+    """Return the world's lengths of time; ``QW_TIME_SCALE`` divides the fixed ones in tests.
+
+    A lease that was shortened a moment ago counts as it was: permissions are out that were given under it (I1, R5).
+    """
     scale = settings.TIME_SCALE
     return Timings(
-        lease_seconds=world.lease_ms / 1000,
+        lease_seconds=_longest_lease_ms(world, now) / 1000,
         slack_seconds=0.25 / scale,
         run_deadline_seconds=300.0 / scale,
         worker_lease_seconds=3.0 / scale,
@@ -66,6 +71,13 @@ def hold_of(row: GateHold) -> Hold:
     """Return a stored hold as the state machine sees it."""
     key = InstanceKey.from_text(row.scope) if row.scope else None
     return Hold(HoldKind(row.kind), row.owner, GateLevel(row.level), key)
+
+
+def _longest_lease_ms(world: World, now: datetime) -> int:
+    since = now - 2 * timedelta(milliseconds=LEASE_MS_RANGE[1])
+    changes = OutboxEvent.objects.filter(world=world, kind="world_updated", created_at__gte=since)
+    before = [int(payload.get("lease_ms_before", 0)) for payload in changes.values_list("payload", flat=True)]
+    return max(world.lease_ms, *before, 0)
 
 
 @lru_cache(maxsize=64)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from typing import Final
+
+from django.db.models import QuerySet
 
 from audit.models import AuditRun
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.digests import digest
-from qmtl_worlds.contracts.errors import WorldBusyError
+from qmtl_worlds.contracts.errors import RunIdReusedError, WorldBusyError
 from qmtl_worlds.contracts.plans import TransitionPlan
 from qmtl_worlds.contracts.states import EXCLUSIVE_STATES, RunKind, RunState
 from qmtl_worlds.lifecycle.apply import Event, initial_state
@@ -20,7 +24,8 @@ from worlds.services.changes import announce
 from worlds.services.dispatch import ADVANCE, ring_after_commit
 from worlds.services.run_rows import compiled
 
-RUN_ID_LENGTH = 128
+RUN_ID_LENGTH: Final = 128
+_REDUCE: Final = ":reduce"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +56,7 @@ def create_increase_run(*, new: NewRun, act: Act, auto: bool) -> ApplyRun:
 
     ``auto`` is for plans inside what people approved with the policy version. The caller holds the world's lock.
     """
-    waiting = ApplyRun.objects.filter(world=new.world, kind=RunKind.INCREASE, state=RunState.REQUESTED)
-    for older in waiting:
-        fire_event(world_id=new.world.id, run_id=older.run_id, event=Event.SUPERSEDE, act=act)
-    new.world.refresh_from_db(fields=["sequence"])
+    supersede(world=new.world, runs=waiting_runs(new.world), act=act)
     return _create(new, RunKind.INCREASE, act, auto=auto)
 
 
@@ -66,6 +68,7 @@ def start_parts(*, new: NewRun, act: Act, auto: bool) -> ApplyRun:
 
     Raises:
         WorldBusyError: another increase is under way.
+        RunIdReusedError: the name of the reducing part is taken.
     """
     parts = split(new.plan)
     if parts.increase is None:
@@ -74,6 +77,7 @@ def start_parts(*, new: NewRun, act: Act, auto: bool) -> ApplyRun:
         raise WorldBusyError(new.world.id, holder_run_id=holder.run_id)
     reduce = None
     if parts.reduce is not None:
+        _check_unused(new, reduce_run_id(new.run_id))
         reduce = create_reduce_run(new=new.carrying(parts.reduce, run_id=reduce_run_id(new.run_id)), act=act)
     return create_increase_run(new=new.carrying(parts.increase, reduce_run=reduce), act=act, auto=auto)
 
@@ -85,8 +89,28 @@ def busy_run(world: World) -> ApplyRun | None:
 
 
 def reduce_run_id(run_id: str) -> str:
-    """Name the reducing part of a request."""
-    return f"{run_id[: RUN_ID_LENGTH - 7]}:reduce"
+    """Name the reducing part of a request; of a long run id the end gives way to a digest."""
+    if len(run_id) > RUN_ID_LENGTH - len(_REDUCE):
+        run_id = f"{run_id[:96]}.{digest(run_id)[-16:]}"
+    return f"{run_id}{_REDUCE}"
+
+
+def waiting_runs(world: World) -> QuerySet[ApplyRun]:
+    """Return the increase runs that wait for approval."""
+    return ApplyRun.objects.filter(world=world, kind=RunKind.INCREASE, state=RunState.REQUESTED)
+
+
+def supersede(*, world: World, runs: Iterable[ApplyRun], act: Act) -> None:
+    """End runs that wait for approval of a plan that is outdated. The caller holds the world's lock."""
+    for older in runs:
+        fire_event(world_id=world.id, run_id=older.run_id, event=Event.SUPERSEDE, act=act)
+    world.refresh_from_db(fields=["sequence"])
+
+
+def _check_unused(new: NewRun, run_id: str) -> None:
+    holder = ApplyRun.objects.filter(world=new.world, run_id=run_id).first()
+    if holder is not None:
+        raise RunIdReusedError(run_id, request_digest=holder.request_digest)
 
 
 def _create(new: NewRun, kind: RunKind, act: Act, *, auto: bool) -> ApplyRun:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
+import structlog
 from django.db import transaction
 
 from audit.models import AuditRun, AuditRunState, RunKind
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.ids import scheduled_run_id
 from qmtl_worlds.lifecycle.calendar import Calendar
 from qmtl_worlds.lifecycle.schedule import BarCloseSlot, EverySlot, Schedule, due_slot, slot_as_of
@@ -18,16 +20,23 @@ from worlds.services.evaluations import EvaluationRequest, request_evaluation
 from worlds.services.run_rows import compiled
 from worlds.stores.clock import world_now
 
+_log = structlog.get_logger(__name__)
+
 
 def claim_due_slots(*, act: Act) -> list[AuditRun]:
     """Start one evaluation for every world with a due slot; twice, or in two places at once, is once."""
     worlds = World.objects.select_related("policy").filter(state=World.State.ACTIVE, policy__isnull=False)
-    runs = [_claim(world, act) for world in worlds]
+    runs = [_claim_guarded(world, act) for world in worlds]
     return [run for run in runs if run is not None]
 
 
 def next_due(world: World, *, now: datetime) -> datetime | None:
-    """Return the slot that is due in the world now, by its own clock; None where none is."""
+    """Return the slot that is due in the world now, by its own clock; None where none is.
+
+    History that was never stepped into has no present, hence no slot.
+    """
+    if world.mode == World.Mode.REPLAY and world.replay_now is None:
+        return None
     if world.policy is None or (schedule := schedule_of(world.policy)) is None:
         return None
     calendar = Calendar.load(compiled(world.policy).document.metrics.calendar)
@@ -43,6 +52,15 @@ def schedule_of(policy: PolicyVersion) -> Schedule | None:
             return EverySlot(every, offset)
         case BarCloseSchedule(delay=delay):
             return BarCloseSlot(delay)
+
+
+def _claim_guarded(world: World, act: Act) -> AuditRun | None:
+    """A world that refuses does not keep the others from their slots."""
+    try:
+        return _claim(world, act)
+    except WorldsError as error:
+        _log.warning("slot_refused", world_id=world.id, code=error.code, detail=error.detail)
+        return None
 
 
 @transaction.atomic

@@ -6,7 +6,9 @@ import json
 from collections.abc import Iterable
 from datetime import datetime
 
-from audit.models import AuditRun, AuditRunState
+from django.db.models import QuerySet
+
+from audit.models import AuditRun, AuditRunState, RunKind
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 from qmtl_worlds.lifecycle.run import RunView, StepFacts, target_content
@@ -44,20 +46,29 @@ def world_holds(world: World) -> frozenset[Hold]:
 
 
 def newest_ok_run(world_id: str) -> AuditRun | None:
-    """Return the last evaluation that decided something, None where there is none."""
-    return AuditRun.objects.filter(world_id=world_id, state=AuditRunState.OK).order_by("-id").first()
+    """Return the evaluation of the latest data that decided something, None where there is none.
+
+    Of several on the same data the last one counts; a look back into the past, and one on metrics from a request's
+    body, prove nothing about now.
+    """
+    decided = AuditRun.objects.filter(world_id=world_id, state=AuditRunState.OK).exclude(kind=RunKind.ADVISORY)
+    return decided.order_by("-as_of", "-id").first()
 
 
 def fresh_keys(*, world: World, keys: Iterable[InstanceKey], now: datetime) -> frozenset[InstanceKey]:
     """Return those of ``keys`` that are bound, wanted and fresh by the world's clock."""
-    bound = StrategyInstance.objects.filter(
-        world=world,
-        strategy_id__in={key.strategy_id for key in keys},
-        withdrawn_at=None,
-        wanted=True,
-        fresh_until__gte=world_now(world, now=now),
-    )
-    return frozenset(instance.key for instance in bound)
+    fresh = _bound(world, keys).filter(fresh_until__gte=world_now(world, now=now))
+    return frozenset(instance.key for instance in fresh)
+
+
+def bound_keys(*, world: World, keys: Iterable[InstanceKey]) -> frozenset[InstanceKey]:
+    """Return those of ``keys`` that are bound and wanted."""
+    return frozenset(instance.key for instance in _bound(world, keys))
+
+
+def _bound(world: World, keys: Iterable[InstanceKey]) -> QuerySet[StrategyInstance]:
+    names = {key.strategy_id for key in keys}
+    return StrategyInstance.objects.filter(world=world, strategy_id__in=names, withdrawn_at=None, wanted=True)
 
 
 def _admissible(world: World, run: ApplyRun, keys: Iterable[InstanceKey], now: datetime) -> frozenset[InstanceKey]:
