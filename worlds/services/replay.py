@@ -9,8 +9,13 @@ from django.db import transaction
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import InputInvalidError
+from qmtl_worlds.lifecycle.calendar import Calendar
+from strategies.services.currency import refresh_world_currency
 from worlds.models import World
 from worlds.services.changes import announce, locked_world
+from worlds.services.freshness import freshness_rule
+from worlds.services.projection import project_after_commit
+from worlds.services.run_rows import compiled
 
 
 @transaction.atomic
@@ -29,6 +34,8 @@ def step_clock(*, world_id: str, to: datetime, act: Act) -> World:
     before = world.replay_now
     world.replay_now = to
     world.save(update_fields=["replay_now"])
+    refresh_world_currency(world_id=world.id, rule=freshness_rule(world), seen_until=_last_close(world, to))
+    project_after_commit(world_id=world.id)
     announce(world, kind="world_updated", payload={"replay_now": to.isoformat()}, now=act.now)
     record(
         chain=world.id,
@@ -38,3 +45,10 @@ def step_clock(*, world_id: str, to: datetime, act: Act) -> World:
         after={"replay_now": to.isoformat()},
     )
     return world
+
+
+def _last_close(world: World, to: datetime) -> datetime:
+    """Return the last close that the replayed time has passed; before any, and without a policy, that time itself."""
+    if world.policy is None:
+        return to
+    return Calendar.load(compiled(world.policy).document.metrics.calendar).last_complete_close(to) or to

@@ -24,11 +24,13 @@ from qmtl_worlds.embedded.programs import address, all_programs
 from qmtl_worlds.embedded.supervisor import Supervisor
 from worlds.management.demonstration.cast import Cast, hire
 from worlds.management.demonstration.report import decisions_digest, explained_demotion, top_table, week_line
-from worlds.management.demonstration.runner import RunnerProcess
+from worlds.management.demonstration.runner import Place, RunnerProcess
 from worlds.management.demonstration.story import EVALUATIONS, WORLD_ID, Week, found_world, weeks
 
 _INSIDE: Final = "QW_DEMO"
 _FIRST_WATCHED_WEEK: Final = 10
+_WATCHED: Final = 3
+_LINES_A_RUNNER: Final = 5
 
 
 class Command(BaseCommand):
@@ -81,29 +83,21 @@ class Command(BaseCommand):
 
     def _live(self, base: Path, data: Path, server: str, cast: Cast, count: int) -> Week:
         last: Week | None = None
-        runner: RunnerProcess | None = None
+        runners: list[RunnerProcess] = []
         with contextlib.ExitStack() as stack:
             for week in weeks(cast=cast, count=count):
                 self.stdout.write(week_line(week, of=count))
-                if runner is None and week.number >= min(_FIRST_WATCHED_WEEK, count) and (key := _first_active(week)):
-                    runner = stack.enter_context(
-                        RunnerProcess(
-                            base=base,
-                            server=server,
-                            token_file=cast.runner_file,
-                            world_id=WORLD_ID,
-                            key=key,
-                            log=data / "runner.log",
-                        )
-                    )
-                if runner is not None:
-                    runner.tell(week.day)
+                if not runners and week.number >= min(_FIRST_WATCHED_WEEK, count):
+                    place = Place(base=base, server=server, token_file=cast.runner_file, logs=data / "logs")
+                    runners = [stack.enter_context(RunnerProcess(place, WORLD_ID, key)) for key in _watched(week)]
+                for runner in runners:
+                    runner.trade(week.sessions)
                 last = week
         if last is None:
             raise CommandError("--evaluations must be at least 1")
-        if runner is not None:
-            self._say("6/6 What a Runner process was told before its orders")
-            self.stdout.write("\n".join(f"  {line}" for line in runner.lines()[:12]))
+        self._say("6/6 What Runner processes were told before their orders")
+        for runner in runners:
+            self.stdout.write("\n".join(f"  {line}" for line in runner.lines()[-_LINES_A_RUNNER:]))
         return last
 
     def _conclude(self, cast: Cast, last: Week, server: str) -> None:
@@ -156,6 +150,6 @@ def _check(code: int, command: Sequence[str]) -> None:
         raise CommandError(f"{command[2]} ended with code {code}; its message is above.")
 
 
-def _first_active(week: Week) -> InstanceKey | None:
+def _watched(week: Week) -> list[InstanceKey]:
     active = json.loads(week.evaluation.decision_bytes())["active"]
-    return InstanceKey.from_text(active[0]) if active else None
+    return [InstanceKey.from_text(text) for text in active[:_WATCHED]]

@@ -1,30 +1,45 @@
-"""A real Runner process: one alpha that asks its order gate before each order, at the pace of the story."""
+"""Real Runner processes: alphas that ask their order gate before each order, at the pace of the story."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Final, Self
 
 from qmtl_worlds.contracts.ids import InstanceKey
+
+ASKED_AGAIN_SECONDS: Final = 0.5
+"""How long until a gate with the demonstration's lease has certainly asked the server again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a Runner runs, and as whom it asks."""
+
+    base: Path
+    server: str
+    token_file: Path
+    logs: Path
 
 
 class RunnerProcess:
     """Runs ``strategies.alpha.run`` for one instance for the length of a ``with`` block."""
 
-    def __init__(
-        self, *, base: Path, server: str, token_file: Path, world_id: str, key: InstanceKey, log: Path
-    ) -> None:
+    def __init__(self, place: Place, world_id: str, key: InstanceKey) -> None:
         """Keep what to run; nothing starts before the block is entered."""
         self._command = [
-            *(sys.executable, "-m", "strategies.alpha.run", "--server", server, "--token-file", str(token_file)),
-            *("--world", world_id, "--strategy-id", key.strategy_id, "--side", key.side.value),
-            *("--venue-mode", "replay", "--stdin"),
+            *(sys.executable, "-m", "strategies.alpha.run", "--server", place.server),
+            *("--token-file", str(place.token_file), "--world", world_id),
+            *("--strategy-id", key.strategy_id, "--side", key.side.value, "--venue-mode", "replay", "--stdin"),
         ]
-        self._base, self._log = base, log
+        self._base = place.base
+        self._log = place.logs / f"runner-{key.strategy_id}-{key.side.value}.log"
         self._process: subprocess.Popen[str] | None = None
         self._output: IO[str] | None = None
 
@@ -47,11 +62,12 @@ class RunnerProcess:
         if self._output is not None:
             self._output.close()
 
-    def tell(self, day: date) -> None:
-        """Let it trade the session of ``day``."""
+    def trade(self, days: Iterable[date]) -> None:
+        """Let it trade these sessions, once its gate has heard of the present state."""
         if self._process is None or self._process.stdin is None:
             raise RuntimeError("the Runner is not running")
-        self._process.stdin.write(f"{day.isoformat()}\n")
+        time.sleep(ASKED_AGAIN_SECONDS)
+        self._process.stdin.writelines(f"{day.isoformat()}\n" for day in days)
         self._process.stdin.flush()
 
     def lines(self) -> list[str]:

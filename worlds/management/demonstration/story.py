@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -14,7 +14,7 @@ from django.conf import settings
 from audit.models import AuditRun, AuditRunState
 from qmtl_worlds.contracts.ids import apply_run_id
 from qmtl_worlds.contracts.states import TERMINAL_STATES, RunState
-from qmtl_worlds.lifecycle.calendar import Calendar
+from qmtl_worlds.lifecycle.calendar import Calendar, Session
 from worlds.management.demonstration.cast import Cast
 from worlds.models import ApplyRun, World
 from worlds.services.approvals import approve
@@ -42,12 +42,17 @@ class DemonstrationError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Week:
-    """One step of the story: the evaluation, and the apply run that it led to."""
+    """One step of the story: its sessions, the evaluation after the last, and the apply run that it led to."""
 
     number: int
-    day: date
+    sessions: tuple[date, ...]
     evaluation: AuditRun
     run: ApplyRun | None
+
+    @property
+    def day(self) -> date:
+        """Return the session after which the world was evaluated."""
+        return self.sessions[-1]
 
 
 def found_world(*, cast: Cast) -> World:
@@ -67,18 +72,18 @@ def found_world(*, cast: Cast) -> World:
 def weeks(*, cast: Cast, count: int = EVALUATIONS) -> Iterator[Week]:
     """Step the clock from week to week; the schedule evaluates, two people approve, the tick carries out."""
     calendar = Calendar.load("XNYS")
-    closes = _closes(calendar, count)
-    for number, close in enumerate(closes, start=1):
-        step_clock(world_id=WORLD_ID, to=close + AFTER_CLOSE, act=cast.act("alice", "replay"))
+    for number, sessions in enumerate(_steps(calendar, count), start=1):
+        step_clock(world_id=WORLD_ID, to=sessions[-1].closes_at + AFTER_CLOSE, act=cast.act("alice", "replay"))
         claim_due_slots(act=act_of_schedule(reason="schedule"))
         evaluation = _evaluated(number)
         run = _carried_out(evaluation, cast)
-        yield Week(number, close.date(), evaluation, run)
+        yield Week(number, tuple(session.day for session in sessions), evaluation, run)
 
 
-def _closes(calendar: Calendar, count: int) -> list[datetime]:
+def _steps(calendar: Calendar, count: int) -> Iterator[tuple[Session, ...]]:
     sessions = calendar.sessions_between(FIRST_DAY, FIRST_DAY + timedelta(days=count * SESSIONS_A_STEP * 2))
-    return [session.closes_at for session in sessions[::SESSIONS_A_STEP][:count]]
+    for number in range(count):
+        yield sessions[number * SESSIONS_A_STEP : (number + 1) * SESSIONS_A_STEP]
 
 
 def _evaluated(number: int) -> AuditRun:
