@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final, Literal
 
 from django.db import transaction
@@ -21,6 +22,8 @@ MAX_PARAMS_BYTES: Final = 16_384
 MAX_TAGS: Final = 32
 MAX_LABEL: Final = 64
 MAX_INTERVAL_SECONDS: Final = 366 * SESSION_SECONDS
+_BATCH: Final = 500
+"""How many instances are made between two statements: a transaction that idles long is ended by PostgreSQL."""
 
 
 Word = Literal["bound", "rebound", "updated", "unchanged"]
@@ -71,23 +74,20 @@ def bind_strategies(*, world_id: str, bindings: Sequence[Binding], act: Act) -> 
     roster = get_roster(world_id)
     wanted = {key.strategy_id for key in asked} if roster is None else set(roster)
     outcome: dict[Word, list[InstanceKey]] = {"bound": [], "rebound": [], "updated": [], "unchanged": []}
-    made: list[StrategyInstance] = []
     for key, binding in asked.items():
-        word = _compare(present.get(key), binding)
-        outcome[word].append(key)
-        match word:
-            case "bound":
-                made.append(_instance(world_id, binding, wanted=key.strategy_id in wanted, act=act))
-            case "rebound":
-                complete = _inherit(binding, present[key])
-                made.append(_instance(world_id, complete, wanted=key.strategy_id in wanted, act=act))
-            case "updated":
-                _update(present[key], binding)
-            case "unchanged":
-                pass
-    replaced = [present[key].pk for key in outcome["rebound"]]
-    StrategyInstance.objects.filter(pk__in=replaced).update(withdrawn_at=act.now)
-    StrategyInstance.objects.bulk_create(made)
+        outcome[_compare(present.get(key), binding)].append(key)
+    for key in outcome["updated"]:
+        _update(present[key], asked[key])
+    replaced = {key: present[key] for key in outcome["rebound"]}
+    StrategyInstance.objects.filter(pk__in=[old.pk for old in replaced.values()]).update(withdrawn_at=act.now)
+    new = set(outcome["bound"]).union(replaced)
+    made = (
+        _instance(world_id, _inherit(binding, replaced.get(key)), wanted=key.strategy_id in wanted, act=act)
+        for key, binding in asked.items()
+        if key in new
+    )
+    while batch := list(islice(made, _BATCH)):
+        StrategyInstance.objects.bulk_create(batch)
     _audit(world_id, outcome, act)
     return BindResult(*(tuple(outcome[word]) for word in outcome))
 
@@ -177,8 +177,10 @@ def _instance(world_id: str, binding: Binding, *, wanted: bool, act: Act) -> Str
     )
 
 
-def _inherit(binding: Binding, previous: StrategyInstance) -> Binding:
-    """Fill what a binding leaves out from the instance that it replaces."""
+def _inherit(binding: Binding, previous: StrategyInstance | None) -> Binding:
+    """Fill what a binding leaves out from the instance that it replaces, if there is one."""
+    if previous is None:
+        return binding
     return replace(
         binding,
         sector=previous.sector if binding.sector is None else binding.sector,
