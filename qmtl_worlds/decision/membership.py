@@ -37,6 +37,12 @@ class Scene:
         """Tell who is in the selection without memory."""
         return _flags(self.frame.count, self.target.members)
 
+    @property
+    def slotless(self) -> Flags:
+        """Tell whose side has no slot, or slots that are worth nothing."""
+        flags: Flags = self.problem.book.slot <= 0
+        return flags
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Membership:
@@ -58,12 +64,14 @@ def settle(scene: Scene) -> Membership:
 
     Final is the selection over the kept members (fixed in) and the admittable instances; a change budget queues the
     last ones. Where kept members alone break a count or the correlation cap, nothing is promoted. Where increases are
-    blocked, nothing is promoted and nobody leaves for being outranked.
+    blocked, nothing is promoted and nobody leaves for being outranked. On a side without slots or budget nobody stays:
+    hysteresis protects no member that may have no weight.
     """
     frame, policy = scene.frame, scene.policy
     ranked = by_rank(scene.eligible.order, frame.count)
     keep = kept(frame, scene.eligible.state, scene.in_target, scene.memory, demote_after=policy.hysteresis.demote_after)
-    leaves_now = frame.held | ((scene.eligible.state == FAIL) & ~_flags(frame.count, keep))
+    keep = keep[~scene.slotless[keep]]
+    leaves_now = frame.held | scene.slotless | ((scene.eligible.state == FAIL) & ~_flags(frame.count, keep))
     stay = _sorted(np.flatnonzero(frame.active & ~leaves_now), ranked)
     ready = admittable(frame, scene.in_target, scene.memory, promote_after=policy.hysteresis.promote_after)
     order = scene.eligible.order[ready[scene.eligible.order]]
@@ -128,6 +136,7 @@ def _reasons(scene: Scene, final: Rows, queued: Rows, *, ready: Flags, over: boo
     no_room = Reason.KEPT_OVER_CAPS if over else Reason.NO_ROOM
     cases: list[tuple[Flags, Codes | np.uint8]] = [
         (frame.held, code(Reason.HELD)),
+        (active & scene.slotless, code(Reason.SIDE_FULL)),
         (active & member & target, code(Reason.KEPT)),
         (active & member & (state == UNKNOWN), code(Reason.KEPT_UNKNOWN)),
         (active & member & (memory.out_streak < hysteresis.demote_after), code(Reason.KEPT_BY_STREAK)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -56,8 +56,8 @@ def plan_weights(frame: Frame, state: Codes, membership: Membership, sizing: Siz
         within = np.where(after != before, code(Reason.WITHIN_BAND), reason)
         return Planned(before, before, before, active, within, {}, has_plan=False, scheme=sized.scheme)
     final = membership.final[after[membership.final] > 0]
-    reasons = _change_reasons(frame, state, before, after, reason)
-    return Planned(before, reduced, after, final, reason, reasons, has_plan=True, scheme=sized.scheme)
+    planned = Planned(before, reduced, after, final, reason, {}, has_plan=True, scheme=sized.scheme)
+    return replace(planned, reasons=_change_reasons(frame, state, planned))
 
 
 def _spread(count: int, rows: Rows, values: Floats) -> Floats:
@@ -75,22 +75,23 @@ def _worth_it(frame: Frame, before: Floats, after: Floats, sizing: Sizing) -> bo
     return bool(np.any(after < before)) and bool(breaches(rows, before[rows], sizing.book, sizing.limits))
 
 
-def _change_reasons(
-    frame: Frame, state: Codes, before: Floats, after: Floats, reason: Codes
-) -> dict[str, ChangeReason]:
-    found = {}
+def _change_reasons(frame: Frame, state: Codes, planned: Planned) -> dict[str, ChangeReason]:
+    before, after, found = planned.before, planned.after, {}
     for row in np.flatnonzero(after != before).tolist():
         if before[row] == 0:
             found[frame.keys[row]] = ChangeReason.SELECTED
         elif after[row] == 0:
-            found[frame.keys[row]] = _leaving(held=bool(frame.held[row]), failed=bool(state[row] == FAIL))
+            found[frame.keys[row]] = _leaving(frame, state, planned, row)
         else:
-            cut = after[row] < before[row] and reason[row] != OK
+            cut = after[row] < before[row] and planned.reason[row] != OK
             found[frame.keys[row]] = ChangeReason.CAP if cut else ChangeReason.RESIZED
     return found
 
 
-def _leaving(*, held: bool, failed: bool) -> ChangeReason:
-    if held:
+def _leaving(frame: Frame, state: Codes, planned: Planned, row: int) -> ChangeReason:
+    """Return why a member leaves; only who leaves for being outranked waits for the increasing part."""
+    if frame.held[row]:
         return ChangeReason.WITHDRAWN
-    return ChangeReason.GATE_FAIL if failed else ChangeReason.OUTRANKED
+    if state[row] == FAIL:
+        return ChangeReason.GATE_FAIL
+    return ChangeReason.CAP if planned.reduced[row] == 0 else ChangeReason.OUTRANKED

@@ -32,16 +32,27 @@ def reduces(change: Change) -> bool:
             return False
 
 
-def split(plan: TransitionPlan) -> PlanSplit:
+def split(plan: TransitionPlan, *, reduced: ActiveSet | None = None) -> PlanSplit:
     """Split a plan: what the reduce run permits is a subset of before, and the increase run goes on from there.
 
-    So the reduce run must be carried out first; until then the increase run's base is not the world's set.
+    So the reduce run must be carried out first; until then the increase run's base is not the world's set. ``reduced``
+    is the set between the two, as a decision found it: there, who waits to be replaced is cut to what the caps leave.
+    Without it nothing but the plan's own cuts and demotions for cause is in the first part.
     """
-    cuts = {change.key: change.after for change in plan.changes if reduces(change)}
-    between = active_set({**plan.before.weights, **cuts})
+    between = _own_reduction(plan) if reduced is None else _within(plan.before, reduced)
     reduce = replace(plan, after=between) if between != plan.before else None
     increase = replace(plan, before=between) if between != plan.after else None
     return PlanSplit(reduce, increase)
+
+
+def _own_reduction(plan: TransitionPlan) -> ActiveSet:
+    cuts = {change.key: change.after for change in plan.changes if reduces(change)}
+    return active_set({**plan.before.weights, **cuts})
+
+
+def _within(before: ActiveSet, reduced: ActiveSet) -> ActiveSet:
+    allowed = before.weights
+    return active_set({key: min(weight, allowed.get(key, 0.0)) for key, weight in reduced.weights.items()})
 
 
 def is_reduction(before: ActiveSet, after: ActiveSet) -> bool:

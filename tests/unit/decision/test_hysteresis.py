@@ -198,3 +198,18 @@ def test_an_open_circuit_blocks_promotions_and_outranked_demotions() -> None:
     assert not decision.has_plan
     assert names(decision.hold) == ["a"]
     assert recorded(decision, "a").reason is Reason.CIRCUIT_OPEN
+
+
+def test_a_member_on_a_side_without_slots_leaves_at_once_whatever_protects_it() -> None:
+    long_only = policy(
+        topk={"total": 2, "by_side": {"long": 2, "short": 0}}, hysteresis={"demote_after": 3, "min_dwell": "9d"}
+    )
+    short = Instance("s", side="short", active=True, weight=0.2, since=NOW - STEP)
+
+    decision = evaluate([Instance("a", active=True), short], long_only)
+
+    assert decision.demote == ("s|short",)
+    assert decision.reasons == {"s|short": ChangeReason.CAP}
+    assert "s|short" not in decision.reduced
+    row = recorded(decision, "s")
+    assert (row.outcome, row.reason) == (Outcome.DEMOTE, Reason.SIDE_FULL)

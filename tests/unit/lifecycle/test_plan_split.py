@@ -67,6 +67,26 @@ def test_plan_without_change_has_no_part() -> None:
     assert (parts.reduce, parts.increase) == (None, None)
 
 
+def test_outranked_member_over_a_lowered_budget_is_cut_at_once_and_leaves_later() -> None:
+    plan = plan_of(active_set({ANT: 0.3}), active_set({DOG: 0.1}))
+
+    parts = split(plan, reduced=active_set({ANT: 0.1}))
+
+    assert parts.reduce is not None
+    assert parts.increase is not None
+    assert apply_reduce(parts.reduce, plan.before) == parts.increase.before == active_set({ANT: 0.1})
+    assert parts.increase.after == plan.after
+
+
+@given(plans(), sets)
+def test_a_given_reduction_never_permits_more_than_before(plan: TransitionPlan, reduced: ActiveSet) -> None:
+    parts = split(plan, reduced=reduced)
+
+    between = parts.reduce.after if parts.reduce else plan.before
+    assert is_reduction(plan.before, between)
+    assert (parts.increase.after if parts.increase else between) == plan.after
+
+
 @given(plans())
 def test_what_a_reduce_run_permits_was_permitted_before(plan: TransitionPlan) -> None:
     reduce = split(plan).reduce
