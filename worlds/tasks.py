@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from typing import Any, Final
@@ -16,13 +18,15 @@ from audit.models import AuditRun
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.digests import canonical_json
 from qmtl_worlds.contracts.errors import RunNotFoundError, WorldsError
+from qmtl_worlds.contracts.ids import InstanceKey
 from worlds.models import World
 from worlds.services.advance import advance
 from worlds.services.authority import act_of_schedule, act_of_system
-from worlds.services.dispatch import ADVANCE, EVALUATE, PREVIEW, beat_of_worker, reply
+from worlds.services.dispatch import ADVANCE, EVALUATE, MEASURE, PREVIEW, beat_of_worker, reply
 from worlds.services.scheduling import claim_due_slots
 from worlds.stores.clock import database_now
 from worlds.work.evaluate import evaluate_world, give_up
+from worlds.work.measure import measure
 from worlds.work.preview import preview_world
 from worlds.work.seal import merge_segments, seal_tail
 
@@ -50,17 +54,28 @@ def evaluate_task(*, world_id: str, run_id: str, reply_to: str = "", **_ignored:
 def preview_task(
     *, world_id: str, as_of: str, now: str, question: dict[str, Any], reply_to: str, **_ignored: object
 ) -> None:
-    """Answer a what-if question; nothing is stored. A refusal is an answer too."""
-    try:
+    """Answer a what-if question; nothing is stored."""
+    with _refusals_told(reply_to):
         answer = preview_world(
             world_id=world_id,
             as_of=datetime.fromisoformat(as_of),
             now=datetime.fromisoformat(now),
             question=question,
         )
-    except WorldsError as error:
-        answer = {"error": {"code": error.code, "detail": error.detail, "facts": error.facts}}
-    reply(key=reply_to, body=canonical_json(answer))
+        reply(key=reply_to, body=canonical_json(answer))
+
+
+@shared_task(name=MEASURE)
+def measure_task(*, world_id: str, key: str, as_of: str, now: str, reply_to: str, **_ignored: object) -> None:
+    """Answer with every metric of one instance."""
+    with _refusals_told(reply_to):
+        answer = measure(
+            world_id=world_id,
+            key=InstanceKey.from_text(key),
+            as_of=datetime.fromisoformat(as_of),
+            now=datetime.fromisoformat(now),
+        )
+        reply(key=reply_to, body=canonical_json(answer))
 
 
 @shared_task(name=ADVANCE)
@@ -84,6 +99,16 @@ def seal_task(**_ignored: object) -> None:
             pass
         while merge_segments(world_id=world_id):
             pass
+
+
+@contextmanager
+def _refusals_told(reply_to: str) -> Iterator[None]:
+    """Answer a refusal to whoever waits: it is an answer too."""
+    try:
+        yield
+    except WorldsError as error:
+        told = {"code": error.code, "detail": error.detail, "facts": error.facts}
+        reply(key=reply_to, body=canonical_json({"error": told}))
 
 
 @heartbeat_sent.connect(dispatch_uid="worlds.worker_beat")

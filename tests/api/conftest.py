@@ -13,14 +13,14 @@ from tests.worlds.factories import add_strategy, make_world, person, put_policy
 from worlds import tasks
 from worlds.models import World
 
-TASKS = {task.name: task for task in (tasks.evaluate_task, tasks.preview_task, tasks.advance_task)}
+TASKS = {task.name: task for task in (tasks.evaluate_task, tasks.preview_task, tasks.measure_task, tasks.advance_task)}
 
 
 @pytest.fixture
 def run_worker_inline(monkeypatch: pytest.MonkeyPatch, redis_client: redis.Redis) -> None:
     """Run each task when it is sent, in this process, on arguments that went through JSON as they do on the wire."""
 
-    def send_task(name: str, *, kwargs: dict[str, Any], queue: str, retry: bool) -> None:
+    def send_task(name: str, *, kwargs: dict[str, Any], **_options: object) -> None:
         TASKS[name](**json.loads(json.dumps(kwargs)))
 
     monkeypatch.setattr(app, "send_task", send_task)

@@ -8,6 +8,7 @@ from django.urls import path
 
 from worlds.api.views.activation import ActivationView, StateHashView
 from worlds.api.views.apply import ApplyRunView, ApplyVerbView, ApplyView, ApproveView, RollbackView
+from worlds.api.views.documents import SchemaView, docs_page
 from worlds.api.views.evaluations import EvaluateView
 from worlds.api.views.gate import GateVerbView
 from worlds.api.views.health import HealthView, LiveView, ReadyView
@@ -33,6 +34,8 @@ urlpatterns = [
     path("livez", LiveView.as_view()),
     path("readyz", ReadyView.as_view()),
     path("health", HealthView.as_view()),
+    path("api/schema", SchemaView.as_view(), name="api-schema"),
+    path("api/docs", docs_page, name="api-docs"),
     path("worlds", WorldsView.as_view()),
     path(WORLD, WorldView.as_view()),
     path(f"{WORLD}/describe", WorldDescriptionView.as_view()),

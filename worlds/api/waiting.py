@@ -1,14 +1,20 @@
-"""How long a caller wants to wait."""
+"""Ask the workers, and wait as long as the caller wants to."""
 
 from __future__ import annotations
 
 import re
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 from rest_framework.request import Request
+
+from qmtl_worlds.contracts.digests import digest
+from worlds.api.refusals import raise_refusal
+from worlds.services.dispatch import await_reply, reply_key, send_once
 
 DEFAULT_SECONDS: Final = 0.25
 LONGEST_SECONDS: Final = 10.0
+WAIT_HEADER: Final = {"Prefer": "`wait=N`: wait up to N seconds (at most 10) for the outcome, else 250 ms"}
 
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})(?:$|[,;\s])")
 
@@ -17,3 +23,23 @@ def seconds_to_wait(request: Request) -> float:
     """Return what ``Prefer: wait=N`` asks for, at most ten seconds; a quarter of one where it does not."""
     wanted = _WAIT.search(request.headers.get("Prefer", ""))
     return min(float(wanted[1]), LONGEST_SECONDS) if wanted else DEFAULT_SECONDS
+
+
+def ask(request: Request, *, task: str, asked: object, **arguments: object) -> dict[str, Any] | None:
+    """Send a task and wait for its answer, None where it does not come in time.
+
+    ``asked`` names the question: the same one again, soon, goes on waiting for the answer instead of computing anew.
+
+    Raises:
+        WorldsError: the worker refused.
+        StoreUnavailableError: Redis does not answer.
+    """
+    key = reply_key(digest(asked))
+    send_once(task=task, queue="compute", reply_to=key, **arguments)
+    answer = await_reply(key=key, seconds=seconds_to_wait(request))
+    if answer is None:
+        return None
+    told: dict[str, Any] = msgspec.json.decode(answer)
+    if "error" in told:
+        raise_refusal(told["error"])
+    return told

@@ -23,6 +23,7 @@ from qmtl_worlds.contracts.errors import StoreUnavailableError
 
 EVALUATE: Final = "worlds.evaluate"
 PREVIEW: Final = "worlds.preview"
+MEASURE: Final = "worlds.measure"
 ADVANCE: Final = "worlds.advance"
 REPLY_SECONDS: Final = 60
 WORKER_BEAT: Final = "heartbeat:worker"
@@ -37,7 +38,7 @@ def ring_after_commit(*, task: str, queue: str, **arguments: object) -> None:
 def ring(*, task: str, queue: str, **arguments: object) -> None:
     """Send a doorbell now; where the broker is away it is lost, and the tick sees to the work."""
     try:
-        app.send_task(task, kwargs=arguments, queue=queue, retry=False)
+        app.send_task(task, kwargs=arguments, queue=queue, retry=False, ignore_result=True)
     except OperationalError:
         _log.warning("doorbell_lost", task=task, **arguments)
 
@@ -59,7 +60,7 @@ def send(*, task: str, queue: str, **arguments: object) -> None:
         StoreUnavailableError: the broker does not take it.
     """
     try:
-        app.send_task(task, kwargs=arguments, queue=queue, retry=False)
+        app.send_task(task, kwargs=arguments, queue=queue, retry=False, ignore_result=True)
     except OperationalError as error:
         raise StoreUnavailableError("Redis") from error
 

@@ -116,3 +116,24 @@ class ReportAnswer(Struct, kw_only=True):
     unchanged: int
     revised: int
     revision: int | None
+
+
+class MeasuredShape(Struct, kw_only=True):
+    """One metric; ``value`` is None unless ``status`` is ok or stale."""
+
+    value: float | None
+    n_obs: int
+    window_start: datetime | None
+    window_end: datetime | None
+    status: str
+
+
+class MetricsShape(Struct, kw_only=True):
+    """Every metric of one instance by name."""
+
+    world_id: str
+    strategy_id: str
+    side: str
+    as_of: datetime
+    policy_version: int
+    metrics: dict[str, MeasuredShape]

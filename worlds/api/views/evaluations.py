@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 from uuid import uuid4
 
-import msgspec
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from audit.models import AuditRun, AuditRunState
 from audit.selectors import get_run
 from qmtl_worlds.contracts.acts import Act
-from qmtl_worlds.contracts.digests import digest
 from qmtl_worlds.contracts.errors import InputInvalidError, PlanStaleError
 from qmtl_worlds.policy.compiler import compile_mapping
 from worlds.api.authentication import act_of
@@ -23,16 +21,13 @@ from worlds.api.decisions import only_visible, run_url
 from worlds.api.endpoint import Endpoint, reader_of
 from worlds.api.openapi import Operation, documented
 from worlds.api.queries import plausible_time
-from worlds.api.refusals import raise_refusal
 from worlds.api.shapes.evaluations import EvaluateBody, EvaluationPending, EvaluationShape, PairShape
-from worlds.api.waiting import seconds_to_wait
+from worlds.api.waiting import WAIT_HEADER, ask, seconds_to_wait
 from worlds.selectors import get_world, policy_in_force
 from worlds.services.apply import plan_of
-from worlds.services.dispatch import PREVIEW, await_reply, new_reply_key, reply_key, send_once
+from worlds.services.dispatch import PREVIEW, await_reply, new_reply_key
 from worlds.services.evaluations import EvaluationRequest, request_evaluation
 from worlds.stores.clock import world_now
-
-WAIT_HEADER: Final = {"Prefer": "`wait=N`: wait up to N seconds (at most 10) for the outcome, else 250 ms"}
 
 
 class EvaluateView(Endpoint):
@@ -140,22 +135,17 @@ def _preview(request: Request, world_id: str, body: EvaluateBody, act: Act) -> R
     if "policy" not in question:
         policy_in_force(world)
     run_id = body.run_id or f"eval:{uuid4().hex}"
-    key = reply_key(digest([world_id, run_id, act.actor, question, body.as_of and body.as_of.isoformat()]))
-    send_once(
+    told = ask(
+        request,
         task=PREVIEW,
-        queue="compute",
-        reply_to=key,
+        asked=[act.actor, world_id, run_id, question, body.as_of and body.as_of.isoformat()],
         world_id=world_id,
         as_of=as_of.isoformat(),
         now=now.isoformat(),
         question=question,
     )
-    answer = await_reply(key=key, seconds=seconds_to_wait(request))
-    if answer is None:
+    if told is None:
         return _pending(world_id, run_id)
-    told = msgspec.json.decode(answer)
-    if "error" in told:
-        raise_refusal(told["error"])
     decided = {"evaluation_run_id": "", "evaluation_run_url": "", **told}
     return Response(only_visible(decided, act.grants))
 

@@ -9,22 +9,26 @@ from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from qmtl_worlds.contracts.errors import BodyTooLargeError
+from qmtl_worlds.contracts.errors import BodyTooLargeError, UnavailableError
 from qmtl_worlds.contracts.ids import check_object_id, check_world_id
 from strategies import decoding
 from strategies.models import Provenance
+from strategies.selectors import get_instance
 from strategies.services.append import SeriesTarget
 from strategies.services.report import ReportedValues
 from worlds.api.authentication import act_of
 from worlds.api.bodies import SERIES_LIMIT, content_type_of, read_bytes, read_json
-from worlds.api.endpoint import Endpoint, reader_of
+from worlds.api.endpoint import Endpoint, reader_of, require_strategy
 from worlds.api.openapi import Operation, documented
 from worlds.api.queries import plausible_time, read_query
-from worlds.api.shapes.strategies import ReportAnswer, ReportBody, ReturnsAnswer, SideQuery
+from worlds.api.shapes.strategies import MetricsShape, ReportAnswer, ReportBody, ReturnsAnswer, SideQuery
+from worlds.api.waiting import WAIT_HEADER, ask
 from worlds.models import World
 from worlds.selectors import get_world
 from worlds.services.binding import ingest
+from worlds.services.dispatch import MEASURE
 from worlds.services.reporting import report
+from worlds.stores.clock import world_now
 
 FORMS: Final = (decoding.JSON, decoding.NDJSON, decoding.RAW)
 PROVENANCE: Final = {
@@ -78,6 +82,37 @@ class ReturnsView(Endpoint):
 
 class StrategyMetricsView(Endpoint):
     """The metrics of one instance."""
+
+    @documented(
+        Operation(
+            "getMetrics",
+            "strategies",
+            "Read every metric",
+            {200: MetricsShape},
+            query=SideQuery,
+            headers=WAIT_HEADER,
+        )
+    )
+    def get(self, request: Request, world_id: str, strategy_id: str) -> Response:
+        """Read every metric of an instance as of now, with observations, window and status."""
+        act = reader_of(request, world_id)
+        require_strategy(act, world_id, check_object_id(strategy_id, field="strategy_id"))
+        side = read_query(request, SideQuery).side
+        world = get_world(world_id)
+        now = world_now(world, now=act.now).replace(microsecond=0)
+        key = get_instance(world_id, strategy_id, side).key
+        answer = ask(
+            request,
+            task=MEASURE,
+            asked=[act.actor, world_id, key.text, now.isoformat()],
+            world_id=world_id,
+            key=key.text,
+            as_of=now.isoformat(),
+            now=now.isoformat(),
+        )
+        if answer is None:
+            raise UnavailableError("The workers did not answer in time; ask again.")
+        return Response(answer)
 
     @documented(
         Operation(
