@@ -38,8 +38,6 @@ class CandidateColumns:
     sectors: tuple[str | None, ...]
     interval_seconds: array[int]
     bound_at: array[float]
-    first_data: array[float]
-    data_end: array[float]
     fresh_until: array[float]
 
 
@@ -139,9 +137,8 @@ def get_roster(world_id: str) -> tuple[str, ...] | None:
 def candidates(world_id: str) -> CandidateColumns:
     """Return what an evaluation needs of the register, without the series."""
     found = fetch_packed(_CANDIDATES, (world_id,))
-    ids, names, sides, sectors, intervals, bound_at, first_data, data_end, fresh_until = (
-        zip(*found, strict=True) if found else ((),) * _CANDIDATE_COLUMNS
-    )
+    columns = zip(*found, strict=True) if found else ((),) * _CANDIDATE_COLUMNS
+    ids, names, sides, sectors, intervals, bound_at, fresh_until = columns
     return CandidateColumns(
         instances=array("q", ids),
         keys=tuple(f"{name}|{side}" for name, side in zip(names, sides, strict=True)),
@@ -149,8 +146,6 @@ def candidates(world_id: str) -> CandidateColumns:
         sectors=tuple(sector or None for sector in sectors),
         interval_seconds=array("q", intervals),
         bound_at=_times(bound_at),
-        first_data=_times(first_data),
-        data_end=_times(data_end),
         fresh_until=_times(fresh_until),
     )
 
@@ -204,9 +199,10 @@ def reported_values(world_id: str, *, as_of: datetime, revision: int) -> dict[st
 
 
 _SIDES: Final = {side.value: side for side in Side}
-_CANDIDATE_COLUMNS: Final = 9
+_CANDIDATE_COLUMNS: Final = 7
 _CANDIDATES: Final = (
-    "SELECT id, strategy_id, side, sector, interval_seconds, bound_at, first_data, data_end, fresh_until"
+    # As expressions the times come from SQLite as text: else Django parses each on its way.
+    "SELECT id, strategy_id, side, sector, interval_seconds, COALESCE(bound_at, NULL), COALESCE(fresh_until, NULL)"
     " FROM strategies_strategyinstance WHERE world_id = %s AND withdrawn_at IS NULL AND wanted ORDER BY id"
 )
 _TAIL: Final = (

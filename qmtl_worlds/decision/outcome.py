@@ -18,7 +18,7 @@ from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.plans import ActiveSet, ChangeReason, TransitionPlan, active_set
 from qmtl_worlds.contracts.reasons import DecisionVerdict, EffectiveMode, Reason
 from qmtl_worlds.contracts.trace import TraceStep
-from qmtl_worlds.decision.record import DecisionTable, encode_chunks, payload_digest
+from qmtl_worlds.decision.record import Chunk, DecisionTable, encode_chunks, encode_with_digest, payload_digest
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,17 +101,21 @@ class Decision:
 
     def canonical(self) -> bytes:
         """Return bytes that are equal for equal decisions: the envelope without times, and a digest of every row."""
-        certificate: dict[str, Any] = {name: value for name, value in self.certificate.items() if name != "ms"}
-        return canonical_json({**self.envelope(), "certificate": certificate, "rows": payload_digest(self.table)})
+        return self._canonical(payload_digest(self.table))
 
     @property
     def digest(self) -> str:
         """Return the digest of the canonical bytes."""
         return digest_bytes(self.canonical())
 
-    def chunks(self) -> list[tuple[str, str, bytes]]:
+    def chunks(self) -> list[Chunk]:
         """Return the rows to store: (first key, last key, bytes), ascending."""
         return encode_chunks(self.table)
+
+    def stored(self) -> tuple[bytes, list[Chunk]]:
+        """Return the canonical bytes and the rows to store, for less than the two one by one."""
+        chunks, digest = encode_with_digest(self.table)
+        return self._canonical(digest), chunks
 
     def recorded(self, key: str) -> RecordedDecision:
         """Return what was decided about ``key``, as the stored row will tell it.
@@ -124,6 +128,10 @@ class Decision:
             strategy_id, _, side = key.partition("|")
             raise StrategyNotFoundError(self.world_id, strategy_id, side or None)
         return decode_row(encode_chunks(self.table.rows(position, position + 1))[0][2], key)
+
+    def _canonical(self, rows: str) -> bytes:
+        certificate: dict[str, Any] = {name: value for name, value in self.certificate.items() if name != "ms"}
+        return canonical_json({**self.envelope(), "certificate": certificate, "rows": rows})
 
     def trace(self, key: str) -> tuple[TraceStep, ...]:
         """Return the way of ``key`` through the stages.

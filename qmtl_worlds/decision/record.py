@@ -41,9 +41,23 @@ class DecisionTable:
         return replace(self, keys=self.keys[start:stop], columns=columns)
 
 
-def encode_chunks(table: DecisionTable) -> list[tuple[str, str, bytes]]:
+Chunk = tuple[str, str, bytes]
+"""First key, last key, packed rows."""
+
+
+def encode_chunks(table: DecisionTable) -> list[Chunk]:
     """Return (first key, last key, bytes) for each run of at most 250 rows; ``decode_row`` reads them."""
-    return [(keys[0], keys[-1], zlib.compress(payload, _LEVEL)) for keys, payload in _payloads(table)]
+    return encode_with_digest(table)[0]
+
+
+def encode_with_digest(table: DecisionTable) -> tuple[list[Chunk], str]:
+    """Return the chunks and ``payload_digest``, packing each row once."""
+    hasher = hashlib.sha256()
+    chunks: list[Chunk] = []
+    for keys, payload in _payloads(table):
+        hasher.update(payload)
+        chunks.append((keys[0], keys[-1], zlib.compress(payload, _LEVEL)))
+    return chunks, f"sha256:{hasher.hexdigest()}"
 
 
 def payload_digest(table: DecisionTable) -> str:

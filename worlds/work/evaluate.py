@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import structlog
@@ -29,7 +29,8 @@ from worlds.work.exposures import exposures_of
 from worlds.work.inputs import Gathered, Question, gather
 from worlds.work.streaks import StoredStreaks, write_streaks
 
-ATTEMPTS = 3
+ATTEMPTS: Final = 12
+"""Of so many evaluations of one world at once, each still gets its turn."""
 _log = structlog.get_logger(__name__)
 
 
@@ -51,12 +52,20 @@ def evaluate_world(*, world_id: str, run_id: str, act: Act) -> AuditRun:
         try:
             return _evaluate(run, act)
         except PlanStaleError as error:
-            if attempt == ATTEMPTS:
-                return fail_run(run=run, error=str(error), act=act)
             run.refresh_from_db()
+            if attempt == ATTEMPTS:
+                return _failed(run, error, act)
         except WorldsError as error:
-            return fail_run(run=run, error=str(error), act=act)
+            run.refresh_from_db()
+            return _failed(run, error, act)
     return run
+
+
+def _failed(run: AuditRun, error: WorldsError, act: Act) -> AuditRun:
+    """End the run as an error, unless another worker has ended it meanwhile."""
+    if run.state != AuditRunState.RUNNING:
+        return run
+    return fail_run(run=run, error=str(error), act=act)
 
 
 def give_up(*, world_id: str, run_id: str, error: str, act: Act) -> None:
@@ -90,15 +99,16 @@ def _evaluate(run: AuditRun, act: Act) -> AuditRun:
 
 def _outcome(decision: Decision, gathered: Gathered, exposures: dict[str, Any]) -> RunOutcome:
     inconclusive = decision.verdict is DecisionVerdict.INCONCLUSIVE
+    canonical, chunks = decision.stored()
     return RunOutcome(
         state=AuditRunState.INCONCLUSIVE if inconclusive else AuditRunState.OK,
-        decision=decision.canonical(),
+        decision=canonical,
         inputs={**gathered.reference, "exposures": exposures},
         inputs_digest=gathered.digest,
         policy_version=decision.policy_version,
         policy_checksum=decision.policy_checksum,
         instance_count=gathered.inputs.count,
-        chunks=decision.chunks(),
+        chunks=chunks,
         highlights={
             HighlightKind.PROMOTED: decision.promote,
             HighlightKind.DEMOTED: decision.demote,
@@ -122,7 +132,7 @@ def _store(run: AuditRun, decision: Decision, gathered: Gathered, outcome: RunOu
         _store_freshness(gathered)
     payload = {"run_id": run.run_id, "verdict": outcome.state, "has_plan": decision.has_plan}
     announce(world, kind="evaluation_run_updated", payload=payload, now=act.now)
-    if run.kind == RunKind.SCHEDULED and decision.has_plan:
+    if run.kind == RunKind.SCHEDULED:
         carry_out_scheduled(world=world, evaluation=finished, act=act)
     return finished
 

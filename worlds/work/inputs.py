@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import math
 import zlib
 from bisect import bisect_right
@@ -11,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qmtl_worlds.contracts.digests import digest
+from qmtl_worlds.contracts.digests import digest, digest_bytes
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.decision.inputs import LONG, SHORT, EvaluationInput
 from qmtl_worlds.decision.lookback import sessions_needed
@@ -33,6 +33,7 @@ from worlds.work.panel_loader import LoadedBars, load_bars, panel_of
 from worlds.work.streaks import StoredStreaks, read_streaks
 
 _NOTHING_BEFORE: Final = 0
+_SIDES: Final = {Side.LONG: LONG, Side.SHORT: SHORT}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -68,43 +69,59 @@ def gather(*, world: World, policy: CompiledPolicy, question: Question) -> Gathe
     """Read the inputs of an evaluation of ``world`` under ``policy``."""
     members = members_of(world.id, world.generation)
     register, leaving = _with_leavers(candidates(world.id), members)
-    instances = np.array(register.instances, dtype=np.int64)
+    scene = _Scene(world, members, register, leaving)
     loaded, panel = _panel(world, policy, register, question)
     streaks = read_streaks(world.id)
-    in_streak, out_streak, evidence = streaks.aligned(instances)
-    active = _flags(register.keys, {key.text for key in members})
-    inputs = EvaluationInput(
+    inputs = _inputs(scene, question, streaks, loaded, panel)
+    state = _pack_state(inputs, loaded.instances)
+    reference = {
+        "series": loaded.reference,
+        "generation": world.generation,
+        "streaks_revision": streaks.revision,
+        "state": base64.b64encode(zlib.compress(state, 1)).decode(),
+    }
+    covered = [loaded.digest(), digest_bytes(state), digest_bytes("\n".join(register.keys).encode())]
+    return Gathered(inputs, loaded.instances, streaks, world.generation, reference, digest(covered))
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """Who is there: candidates, members, and those of them that must leave, by key."""
+
+    world: World
+    members: Mapping[InstanceKey, Member]
+    register: CandidateColumns
+    leaving: frozenset[str]
+
+
+def _inputs(
+    scene: _Scene, question: Question, streaks: StoredStreaks, loaded: LoadedBars, panel: ReturnPanel
+) -> EvaluationInput:
+    world, register = scene.world, scene.register
+    in_streak, out_streak, evidence = streaks.aligned(loaded.instances)
+    return EvaluationInput(
         world_id=world.id,
         as_of=question.as_of,
         keys=register.keys,
-        side=np.array([LONG if side is Side.LONG else SHORT for side in register.sides], dtype=np.uint8),
+        side=np.fromiter(map(_SIDES.__getitem__, register.sides), np.uint8, len(register.sides)),
         bound_at=np.array(register.bound_at),
         sector=register.sectors,
-        active=active,
-        weight=_weights(register, members),
-        dwell_since=_dwell_since(world, register, members),
+        active=_flags(register.keys, {key.text for key in scene.members}),
+        weight=_weights(scene),
+        dwell_since=_dwell_since(scene),
         in_streak=in_streak,
         out_streak=out_streak,
         evidence=evidence,
         streak_checksum=streaks.selection_checksum,
         fresh_until=_fresh_until(world, register, loaded),
-        held=_held(world, register, leaving),
+        held=_held(scene),
         panel=panel,
-        reported=_reported(world, instances, loaded, question.as_of),
+        reported=_reported(world, loaded, question.as_of),
         world_mode=world.mode,
         has_applied_set=world.generation > 0,
         circuit_open=GateHold.objects.filter(world=world, kind=HoldKind.CIRCUIT.value).exists(),
         counts=question.counts,
     )
-    state = _pack_state(inputs, instances)
-    reference = {
-        "series": loaded.reference,
-        "generation": world.generation,
-        "streaks_revision": streaks.revision,
-        "state": base64.b64encode(zlib.compress(state, 6)).decode(),
-    }
-    covered = [loaded.digest(), f"sha256:{hashlib.sha256(state).hexdigest()}", list(register.keys)]
-    return Gathered(inputs, instances, streaks, world.generation, reference, digest(covered))
 
 
 def _with_leavers(
@@ -129,8 +146,6 @@ def _with_leavers(
         sectors=(*(register.sectors[p] for p in kept), *(row.sector or None for row in gone)),
         interval_seconds=_array_of(register.interval_seconds, kept, [row.interval_seconds for row in gone]),
         bound_at=_array_of(register.bound_at, kept, [row.bound_at.timestamp() for row in gone]),
-        first_data=_array_of(register.first_data, kept, [_seconds(row.first_data) for row in gone]),
-        data_end=_array_of(register.data_end, kept, [_seconds(row.data_end) for row in gone]),
         fresh_until=_array_of(register.fresh_until, kept, [_seconds(row.fresh_until) for row in gone]),
     )
     return columns, frozenset(names)
@@ -173,40 +188,38 @@ def _fresh_until(world: World, register: CandidateColumns, loaded: LoadedBars) -
     return np.array([ends.get(pair, math.nan) for pair in pairs])
 
 
-def _weights(register: CandidateColumns, members: Mapping[InstanceKey, Member]) -> NDArray[np.float64]:
-    weights = {key.text: member.weight for key, member in members.items()}
-    return np.array([weights.get(key, 0.0) for key in register.keys], dtype=np.float64)
+def _weights(scene: _Scene) -> NDArray[np.float64]:
+    weights = {key.text: member.weight for key, member in scene.members.items()}
+    keys = scene.register.keys
+    return np.fromiter(map(weights.get, keys, repeat(0.0)), np.float64, len(keys))
 
 
-def _dwell_since(
-    world: World, register: CandidateColumns, members: Mapping[InstanceKey, Member]
-) -> NDArray[np.float64]:
-    demoted = Demotion.objects.filter(instance__world=world).values_list("instance_id", "demoted_at")
+def _dwell_since(scene: _Scene) -> NDArray[np.float64]:
+    demoted = Demotion.objects.filter(instance__world=scene.world).values_list("instance_id", "demoted_at")
     since = {instance: at.timestamp() for instance, at in demoted}
-    since |= {member.instance_id: member.promoted_at.timestamp() for member in members.values()}
-    return np.array([since.get(instance, math.nan) for instance in register.instances], dtype=np.float64)
+    since |= {member.instance_id: member.promoted_at.timestamp() for member in scene.members.values()}
+    instances = scene.register.instances
+    return np.fromiter(map(since.get, instances, repeat(math.nan)), np.float64, len(instances))
 
 
-def _held(world: World, register: CandidateColumns, leaving: frozenset[str]) -> NDArray[np.bool_]:
+def _held(scene: _Scene) -> NDArray[np.bool_]:
     """Instances with a hold of their own, or no longer bound and wanted, leave at once and may not come in."""
     kinds = [kind.value for kind in (HoldKind.KILL, HoldKind.WITHDRAWN, HoldKind.OVERRIDE)]
-    scopes = GateHold.objects.filter(world=world, kind__in=kinds).exclude(scope="").values_list("scope", flat=True)
-    return _flags(register.keys, leaving.union(scopes))
+    holds = GateHold.objects.filter(world=scene.world, kind__in=kinds).exclude(scope="")
+    return _flags(scene.register.keys, scene.leaving.union(holds.values_list("scope", flat=True)))
 
 
 def _flags(keys: Sequence[str], marked: AbstractSet[str]) -> NDArray[np.bool_]:
     """Tell which of ``keys`` are marked."""
-    return np.fromiter((key in marked for key in keys), np.bool_, len(keys))
+    return np.fromiter(map(marked.__contains__, keys), np.bool_, len(keys))
 
 
-def _reported(
-    world: World, instances: NDArray[np.int64], loaded: LoadedBars, as_of: datetime
-) -> dict[str, NDArray[np.float64]]:
+def _reported(world: World, loaded: LoadedBars, as_of: datetime) -> dict[str, NDArray[np.float64]]:
     revision = loaded.reference["revision"]
     found = reported_values(world.id, as_of=as_of, revision=int(str(revision)))
+    instances = loaded.instances.tolist()
     return {
-        name: np.array([values.get(instance, math.nan) for instance in instances.tolist()])
-        for name, values in found.items()
+        name: np.array([values.get(instance, math.nan) for instance in instances]) for name, values in found.items()
     }
 
 

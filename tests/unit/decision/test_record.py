@@ -105,6 +105,12 @@ def test_the_digest_does_not_depend_on_compression() -> None:
     assert payload_digest(decision.table) == payload_digest(many(20).table)
 
 
+def test_storing_a_decision_in_one_go_gives_what_the_two_parts_give() -> None:
+    decision = many(600)
+
+    assert decision.stored() == (decision.canonical(), decision.chunks())
+
+
 def test_reading_a_row_needs_no_numpy() -> None:
     code = "import sys, qmtl_worlds.explain, qmtl_worlds.contracts.decision_record; print('numpy' in sys.modules)"
 
