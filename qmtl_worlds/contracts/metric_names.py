@@ -23,7 +23,7 @@ class MetricSpec:
     needs_min_obs: bool
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class MetricRef:
     """A metric over a window: a named one, a number of days, or none for unwindowed and reported metrics."""
 

@@ -34,7 +34,7 @@ def metric_table(policy: CompiledPolicy, inputs: EvaluationInput, *, rows: Rows,
 
     A metric in the request's body replaces the computed one. A value that is not finite is missing.
     """
-    wanted = sorted({*policy.metrics, HISTORY, LEVERAGE})
+    wanted = sorted({*policy.metrics, HISTORY, LEVERAGE}, key=lambda ref: ref.name)
     advisory = inputs.advisory or {}
     computed = [ref for ref in wanted if not ref.is_reported and ref.name not in advisory]
     columns = {

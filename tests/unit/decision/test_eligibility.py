@@ -150,3 +150,9 @@ def test_an_instance_without_a_single_session_gathers_no_streak() -> None:
     assert decision.topk == ("a|long",)
     assert decision.promote == ()
     assert decision.streaks.evidence.tolist() == [-1]
+
+
+def test_one_metric_may_be_read_over_windows_in_days_and_in_words() -> None:
+    decision = evaluate([Instance("a")], policy(gates="abs(kurt_mid) >= 0 or abs(kurt_45d) >= 0 or reported.ok > 0"))
+
+    assert names(decision.final) == ["a"]
