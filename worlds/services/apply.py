@@ -22,9 +22,16 @@ from qmtl_worlds.contracts.errors import (
 )
 from qmtl_worlds.contracts.ids import InstanceKey, apply_run_id, check_object_id
 from qmtl_worlds.contracts.lease import find_position
-from qmtl_worlds.contracts.plans import ActiveSet, ChangeReason, TransitionPlan, active_set, parse_plan
+from qmtl_worlds.contracts.plans import (
+    ActiveSet,
+    ChangeReason,
+    TransitionPlan,
+    active_set,
+    parse_active_set,
+    parse_plan,
+)
 from qmtl_worlds.lifecycle.approval import AutoFacts, AutoLimits, auto_refusal
-from qmtl_worlds.lifecycle.plan import same_change, split
+from qmtl_worlds.lifecycle.plan import same_change
 from worlds.models import ActivationSet, ApplyRun, PolicyChange, PolicyVersion, World
 from worlds.selectors import members_of, policy_in_force, position_of, set_of
 from worlds.services.budgets import broken_budgets
@@ -56,6 +63,11 @@ class ApplyRequest:
     deactivate: tuple[InstanceKey, ...] | None = None
     plan_hash: str | None = None
     if_match: str | None = None
+
+    @property
+    def by_hand(self) -> bool:
+        """Tell whether somebody names what to change."""
+        return self.activate is not None or self.deactivate is not None
 
     @property
     def digest(self) -> str:
@@ -101,7 +113,8 @@ def request_apply(*, world_id: str, request: ApplyRequest, act: Act) -> Requeste
     plan = _plan(world, policy, evaluation, request)
     if request.plan_hash is not None and request.plan_hash != plan.plan_hash:
         raise PlanStaleError("The plan changed after you saw it; evaluate again.", plan_hash=plan.plan_hash)
-    new = NewRun(world, request.run_id, plan, policy, evaluation, request.digest)
+    reduced = None if request.by_hand else _reduced(evaluation)
+    new = NewRun(world, request.run_id, plan, policy, evaluation, request.digest, reduced=reduced)
     auto = may_go_ahead(world=world, plan=plan, policy=policy, act=act)
     return Requested(start_parts(new=new, act=act, auto=auto), replayed=False)
 
@@ -116,8 +129,9 @@ def carry_out_scheduled(*, world: World, evaluation: AuditRun, act: Act) -> None
     policy = policy_in_force(world)
     plan = plan_of(world=world, policy=policy, evaluation=evaluation)
     run_id = apply_run_id(evaluation.run_id)
-    new = NewRun(world, run_id, plan, policy, evaluation, ApplyRequest(run_id, evaluation.run_id).digest)
-    parts = split(plan)
+    request_digest = ApplyRequest(run_id, evaluation.run_id).digest
+    new = NewRun(world, run_id, plan, policy, evaluation, request_digest, reduced=_reduced(evaluation))
+    parts = new.parts
     if parts.increase is not None and _may_ask(world, parts.increase):
         start_parts(new=new, act=act, auto=may_go_ahead(world=world, plan=parts.increase, policy=policy, act=act))
         return
@@ -187,13 +201,18 @@ def _evaluation(world: World, run_id: str) -> AuditRun:
 
 def _plan(world: World, policy: PolicyVersion, evaluation: AuditRun, request: ApplyRequest) -> TransitionPlan:
     plan = plan_of(world=world, policy=policy, evaluation=evaluation)
-    if request.activate is None and request.deactivate is None:
+    if not request.by_hand:
         return plan
     chosen = _by_hand(plan, request)
     broken = broken_budgets(world_id=world.id, policy=policy, evaluations=[evaluation], plan=chosen)
     if broken:
         raise InputInvalidError(field="plan", reason=f"breaks {broken[0].rule} ({broken[0].subject})")
     return chosen
+
+
+def _reduced(evaluation: AuditRun) -> ActiveSet:
+    """Return the set after what the evaluation takes away at once: under every cap before anybody approves."""
+    return parse_active_set(json.loads(evaluation.decision_bytes())["reduced"])
 
 
 def _by_hand(plan: TransitionPlan, request: ApplyRequest) -> TransitionPlan:

@@ -14,10 +14,10 @@ from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.digests import digest
 from qmtl_worlds.contracts.errors import RunIdReusedError, WorldBusyError
-from qmtl_worlds.contracts.plans import TransitionPlan
+from qmtl_worlds.contracts.plans import ActiveSet, TransitionPlan
 from qmtl_worlds.contracts.states import EXCLUSIVE_STATES, RunKind, RunState
 from qmtl_worlds.lifecycle.apply import Event, initial_state
-from qmtl_worlds.lifecycle.plan import split
+from qmtl_worlds.lifecycle.plan import PlanSplit, split
 from worlds.models import ApplyRun, PolicyVersion, World
 from worlds.services.advance import fire_event
 from worlds.services.changes import announce
@@ -30,7 +30,10 @@ _REDUCE: Final = ":reduce"
 
 @dataclass(frozen=True, slots=True)
 class NewRun:
-    """What an apply run is made of; ``request_digest`` says which request it belongs to."""
+    """What an apply run is made of; ``request_digest`` says which request it belongs to.
+
+    ``reduced`` is the set after the part that waits for nobody, where the plan is a decision's.
+    """
 
     world: World
     run_id: str
@@ -40,6 +43,12 @@ class NewRun:
     request_digest: str = ""
     rollback_to: int | None = None
     reduce_run: ApplyRun | None = None
+    reduced: ActiveSet | None = None
+
+    @property
+    def parts(self) -> PlanSplit:
+        """Return the two runs that the plan makes."""
+        return split(self.plan, reduced=self.reduced)
 
     def carrying(self, plan: TransitionPlan, *, run_id: str = "", reduce_run: ApplyRun | None = None) -> NewRun:
         """Return the run of a part of the plan, under another id where one is given."""
@@ -70,7 +79,7 @@ def start_parts(*, new: NewRun, act: Act, auto: bool) -> ApplyRun:
         WorldBusyError: another increase is under way.
         RunIdReusedError: the name of the reducing part is taken.
     """
-    parts = split(new.plan)
+    parts = new.parts
     if parts.increase is None:
         return create_reduce_run(new=new.carrying(parts.reduce or new.plan), act=act)
     if (holder := busy_run(new.world)) is not None:
