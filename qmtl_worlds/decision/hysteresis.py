@@ -26,11 +26,14 @@ def remember(frame: Frame, state: Codes, target: Flags, closes: NDArray[np.int64
     """Count this evaluation where ``closes`` (each instance's last complete period) is later than what was counted.
 
     In the target: the promote streak grows and the demote streak ends; outside it the other way round. UNKNOWN and held
-    instances lose their promote streak at once; UNKNOWN leaves the demote streak and the evidence alone.
+    instances lose their promote streak at once; UNKNOWN leaves the demote streak and the evidence alone. Whoever left
+    the active set (withdrawn, deactivated, rolled back) after the evidence that was counted begins anew.
     """
     known = state != UNKNOWN
     counted = known & (closes > frame.evidence)
-    in_streak = np.where(counted, np.where(target, frame.in_streak + 1, 0), frame.in_streak)
+    left = ~frame.active & (frame.dwell_since > frame.evidence)
+    before = np.where(left, 0, frame.in_streak)
+    in_streak = np.where(counted, np.where(target, before + 1, 0), before)
     out_streak = np.where(counted, np.where(target, 0, frame.out_streak + 1), frame.out_streak)
     return Memory(
         in_streak=np.where(known & ~frame.held, in_streak, 0).astype(np.int32),

@@ -213,3 +213,22 @@ def test_a_member_on_a_side_without_slots_leaves_at_once_whatever_protects_it() 
     assert "s|short" not in decision.reduced
     row = recorded(decision, "s")
     assert (row.outcome, row.reason) == (Outcome.DEMOTE, Reason.SIDE_FULL)
+
+
+def test_who_left_the_set_while_in_the_target_needs_the_whole_streak_again() -> None:
+    rules, counted = policy(hysteresis={"promote_after": 2}), int(NOW.timestamp())
+    left = Instance("a", in_streak=5, evidence=counted, since=NOW + timedelta(hours=3))
+
+    first = evaluate([left], rules, now=NOW + STEP)
+    second = evaluate(carried([left], first, now=NOW + STEP), rules, now=NOW + 2 * STEP)
+
+    assert (first.promote, int(first.streaks.in_streak[0])) == ((), 1)
+    assert second.promote == ("a|long",)
+
+
+def test_who_left_and_shows_no_new_evidence_has_no_streak() -> None:
+    left = Instance("a", in_streak=5, evidence=int(NOW.timestamp()), since=NOW + timedelta(hours=3))
+
+    decision = evaluate([left], now=NOW + timedelta(hours=4))
+
+    assert (decision.promote, int(decision.streaks.in_streak[0])) == ((), 0)
