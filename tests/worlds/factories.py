@@ -80,13 +80,15 @@ def add_strategy(world: World, strategy_id: str, *, quality: float, side: Side =
     push(world, strategy_id, returns, side=side, days=days)
 
 
-def push(world: World, strategy_id: str, returns: Iterable[float], *, side: Side, days: int) -> None:
+def push(
+    world: World, strategy_id: str, returns: Iterable[float], *, side: Side, days: int, revise: bool = False
+) -> None:
     """Push a return a day, the last one at ``LAST_CLOSE``."""
     first = LAST_CLOSE - timedelta(days=days - 1)
     closes = array("q", [int((first + timedelta(days=day)).timestamp()) for day in range(days)])
     rows = SeriesRows(ts=closes, ret=array("d", returns), leverage=array("d", [1.0] * days))
     target = SeriesTarget(world.id, strategy_id, Provenance.BACKTEST, side)
-    ingest(target=target, rows=rows, revise=False, act=shell())
+    ingest(target=target, rows=rows, revise=revise, act=shell())
 
 
 def add_day(world: World, day: int, returns: Mapping[str, float], *, side: Side = Side.LONG) -> None:

@@ -26,9 +26,11 @@ class Part:
     beat_at: datetime | None = None
 
 
-def beat(*, process: str, now: datetime) -> None:
-    """Note that a process is alive."""
+def beat(*, process: str, now: datetime) -> datetime | None:
+    """Note that a process is alive, and return when it was before; None for the first time."""
+    last = Heartbeat.objects.filter(process=process).values_list("beat_at", flat=True).first()
     Heartbeat.objects.update_or_create(process=process, defaults={"beat_at": now})
+    return last
 
 
 def database_part() -> Part:

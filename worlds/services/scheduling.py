@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import structlog
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from audit.models import AuditRun, AuditRunState, RunKind
 from audit.recorder import record
@@ -60,7 +60,9 @@ def _claim_guarded(world: World, act: Act) -> AuditRun | None:
         return _claim(world, act)
     except WorldsError as error:
         _log.warning("slot_refused", world_id=world.id, code=error.code, detail=error.detail)
-        return None
+    except OperationalError as error:  # somebody holds the world's lock
+        _log.warning("slot_postponed", world_id=world.id, detail=str(error))
+    return None
 
 
 @transaction.atomic

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import math
-import zlib
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -29,6 +27,7 @@ from strategies.selectors import CandidateColumns, candidates, evaluation_bytes,
 from worlds.models import Demotion, GateHold, World
 from worlds.selectors import Member, members_of
 from worlds.services.freshness import freshness_rule
+from worlds.work.packed_state import PackedState, pack_state
 from worlds.work.panel_loader import LoadedBars, load_bars, panel_of
 from worlds.work.streaks import StoredStreaks, read_streaks
 
@@ -70,18 +69,28 @@ def gather(*, world: World, policy: CompiledPolicy, question: Question) -> Gathe
     members = members_of(world.id, world.generation)
     register, leaving = _with_leavers(candidates(world.id), members)
     scene = _Scene(world, members, register, leaving)
-    loaded, panel = _panel(world, policy, register, question)
+    loaded, panel = read_bars(world.id, policy, register.instances, question)
     streaks = read_streaks(world.id)
     inputs = _inputs(scene, question, streaks, loaded, panel)
-    state = _pack_state(inputs, loaded.instances)
+    state = pack_state(inputs, loaded.instances)
     reference = {
         "series": loaded.reference,
         "generation": world.generation,
         "streaks_revision": streaks.revision,
-        "state": base64.b64encode(zlib.compress(state, 1)).decode(),
+        "streak_checksum": streaks.selection_checksum,
+        "circuit_open": inputs.circuit_open,
+        "state": state.to_json(),
     }
-    covered = [loaded.digest(), digest_bytes(state), digest_bytes("\n".join(register.keys).encode())]
-    return Gathered(inputs, loaded.instances, streaks, world.generation, reference, digest(covered))
+    covered = inputs_digest(inputs, loaded, state)
+    return Gathered(inputs, loaded.instances, streaks, world.generation, reference, covered)
+
+
+def inputs_digest(inputs: EvaluationInput, loaded: LoadedBars, state: PackedState) -> str:
+    """Return the digest of all that an evaluation read of the world: bars, state, names, reported values."""
+    reported = {name: digest_bytes(values.tobytes()) for name, values in inputs.reported.items()}
+    keys = digest_bytes("\n".join(inputs.keys).encode())
+    rest = [list(state.sectors), inputs.streak_checksum, inputs.circuit_open, inputs.has_applied_set, reported]
+    return digest([loaded.digest(), digest_bytes(state.data), keys, rest])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +125,7 @@ def _inputs(
         fresh_until=_fresh_until(world, register, loaded),
         held=_held(scene),
         panel=panel,
-        reported=_reported(world, loaded, question.as_of),
+        reported=read_reported(world.id, loaded, question.as_of),
         world_mode=world.mode,
         has_applied_set=world.generation > 0,
         circuit_open=GateHold.objects.filter(world=world, kind=HoldKind.CIRCUIT.value).exists(),
@@ -155,22 +164,23 @@ def _array_of(column: Any, kept: list[int], more: list[Any]) -> Any:
     return type(column)(column.typecode, [*(column[place] for place in kept), *more])
 
 
-def _panel(
-    world: World, policy: CompiledPolicy, register: CandidateColumns, question: Question
+def read_bars(
+    world_id: str, policy: CompiledPolicy, instances: Sequence[int], question: Question
 ) -> tuple[LoadedBars, ReturnPanel]:
+    """Read the bars of ``instances`` that ``policy`` looks back on, and the sessions that they make up."""
     calendar = Calendar.load(policy.document.metrics.calendar)
     end = bisect_right(calendar.closes, question.as_of.timestamp())
     start = max(0, end - sessions_needed(policy))
     closes = np.array(calendar.closes[start:end], dtype=np.int64)
     after = calendar.closes[start - 1] if start else _NOTHING_BEFORE
     stored = evaluation_bytes(
-        world.id,
+        world_id,
         first=after + 1,
         last=int(question.as_of.timestamp()),
         provenance=frozenset(policy.document.metrics.provenance),
         revision=question.revision,
     )
-    loaded = load_bars(stored, register.instances)
+    loaded = load_bars(stored, instances)
     return loaded, panel_of(loaded, closes=closes, after=after)
 
 
@@ -214,30 +224,14 @@ def _flags(keys: Sequence[str], marked: AbstractSet[str]) -> NDArray[np.bool_]:
     return np.fromiter(map(marked.__contains__, keys), np.bool_, len(keys))
 
 
-def _reported(world: World, loaded: LoadedBars, as_of: datetime) -> dict[str, NDArray[np.float64]]:
+def read_reported(world_id: str, loaded: LoadedBars, as_of: datetime) -> dict[str, NDArray[np.float64]]:
+    """Read what Runners had reported, by name, under the revision of the bars."""
     revision = loaded.reference["revision"]
-    found = reported_values(world.id, as_of=as_of, revision=int(str(revision)))
+    found = reported_values(world_id, as_of=as_of, revision=int(str(revision)))
     instances = loaded.instances.tolist()
     return {
         name: np.array([values.get(instance, math.nan) for instance in instances]) for name, values in found.items()
     }
-
-
-def _pack_state(inputs: EvaluationInput, instances: NDArray[np.int64]) -> bytes:
-    columns = (
-        instances.astype("<i8"),
-        inputs.side.astype("<u1"),
-        inputs.bound_at.astype("<f8"),
-        inputs.active.astype("<u1"),
-        inputs.weight.astype("<f8"),
-        inputs.dwell_since.astype("<f8"),
-        inputs.in_streak.astype("<i4"),
-        inputs.out_streak.astype("<i4"),
-        inputs.evidence.astype("<i8"),
-        inputs.fresh_until.astype("<f8"),
-        inputs.held.astype("<u1"),
-    )
-    return b"".join(column.tobytes() for column in columns)
 
 
 def _seconds(time: datetime | None) -> float:

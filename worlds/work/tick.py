@@ -5,14 +5,12 @@ It needs the database only. It never sleeps inside a step, and a second copy of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
-from typing import Final
+from collections.abc import Callable
+from datetime import datetime
 
 import structlog
-from django.db import DatabaseError
+from django.db import OperationalError
 
-from audit.models import AuditRun, AuditRunState
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import StoreUnavailableError, WorldsError
 from qmtl_worlds.contracts.states import LIVE_STATES, RunState
@@ -20,35 +18,34 @@ from qmtl_worlds.lifecycle.apply import Event
 from worlds.models import ApplyRun, World
 from worlds.services.advance import advance, count_failure, fire_event
 from worlds.services.authority import act_of_schedule, act_of_system
-from worlds.services.dispatch import EVALUATE, ring
-from worlds.services.heartbeats import beat
+from worlds.services.heartbeats import TICK, beat
 from worlds.services.projection import project_world
 from worlds.services.scheduling import claim_due_slots
+from worlds.work.overdue import see_to_evaluations
 
-RING_AGAIN_AFTER: Final = timedelta(seconds=45)
 _log = structlog.get_logger(__name__)
 
 
 def tick() -> None:
     """Do everything that is due now; a world that refuses does not keep the others waiting."""
     act = act_of_system(reason="tick")
-    beat(process="tick", now=act.now)
+    last = beat(process=TICK, now=act.now)
     for run in _live_runs():
         _guarded(_advance, run, act)
     for run in _expired_runs(act.now):
         _guarded(_expire, run, act)
     claim_due_slots(act=act_of_schedule(reason="schedule"))
-    _ring_again(act.now)
+    see_to_evaluations(last=last, act=act)
     _project_all()
 
 
-def _live_runs() -> Iterator[ApplyRun]:
+def _live_runs() -> list[ApplyRun]:
     states = [state.value for state in LIVE_STATES]
-    return ApplyRun.objects.filter(state__in=states).order_by("kind", "id").iterator()
+    return list(ApplyRun.objects.filter(state__in=states).order_by("kind", "id"))
 
 
-def _expired_runs(now: datetime) -> Iterator[ApplyRun]:
-    return ApplyRun.objects.filter(state=RunState.REQUESTED, approval_expires_at__lte=now).iterator()
+def _expired_runs(now: datetime) -> list[ApplyRun]:
+    return list(ApplyRun.objects.filter(state=RunState.REQUESTED, approval_expires_at__lte=now))
 
 
 def _advance(run: ApplyRun, act: Act) -> None:
@@ -57,13 +54,6 @@ def _advance(run: ApplyRun, act: Act) -> None:
 
 def _expire(run: ApplyRun, act: Act) -> None:
     fire_event(world_id=run.world_id, run_id=run.run_id, event=Event.EXPIRE, act=act)
-
-
-def _ring_again(now: datetime) -> None:
-    """An evaluation whose bell was lost, or whose worker died, is rung for again; computing it twice stores it once."""
-    overdue = AuditRun.objects.filter(state=AuditRunState.RUNNING, started_at__lte=now - RING_AGAIN_AFTER)
-    for run in overdue.only("world_id", "run_id"):
-        ring(task=EVALUATE, queue="compute", world_id=run.world_id, run_id=run.run_id)
 
 
 def _project_all() -> None:
@@ -79,8 +69,8 @@ def _guarded(step: Callable[[ApplyRun, Act], None], run: ApplyRun, act: Act) -> 
         step(run, act)
     except WorldsError as error:
         _log.warning("tick_refused", world_id=run.world_id, run_id=run.run_id, code=error.code, detail=error.detail)
-    except DatabaseError:
-        raise
+    except OperationalError as error:  # somebody holds the world's lock; without a database the next statement tells
+        _log.warning("tick_postponed", world_id=run.world_id, run_id=run.run_id, detail=str(error))
     except Exception:  # noqa: BLE001 - the task boundary: one broken run must not stop the other worlds
         _log.exception("tick_broke", world_id=run.world_id, run_id=run.run_id)
         count_failure(run_id=run.run_id, world_id=run.world_id)
