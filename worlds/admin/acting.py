@@ -16,6 +16,7 @@ from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import PolicyInvalidError, WorldsError
 from worlds.admin.access import act_of, grants_of, has_anywhere
 from worlds.admin.forms import ReasonForm
+from worlds.admin.menu import label_of
 from worlds.admin.policy_faults import shown_faults
 from worlds.admin.scoped import ScopedAdmin, act_address, page_address, status_address
 
@@ -194,7 +195,14 @@ class ActingAdmin(ScopedAdmin):
         if page is None:
             return super().change_view(request, object_id, form_url, context)
         return TemplateResponse(
-            request, page.template, {**self.admin_site.each_context(request), "opts": self.opts, **context}
+            request,
+            page.template,
+            {
+                **self.admin_site.each_context(request),
+                "opts": self.opts,
+                "list_name": label_of(self.model.__name__),
+                **context,
+            },
         )
 
     def page_of(self, _request: HttpRequest, _row: Any) -> Page | None:
@@ -231,6 +239,7 @@ class ActingAdmin(ScopedAdmin):
             **details.context,
             "title": button.label if row is None else f"{button.label}: {row}",
             "opts": self.opts,
+            "list_name": label_of(self.model.__name__),
             "row": row,
             "form": form,
             "button": button,

@@ -69,13 +69,7 @@ def _waits(run: ApplyRun) -> bool:
 
 
 def _can_be_aborted(run: ApplyRun) -> bool:
-    return run.state not in TERMINAL_STATES | {RunState.ROLLING_BACK}
-
-
-def _after_abort(run: ApplyRun) -> str:
-    if run.state == RunState.REQUESTED:
-        return "The present set goes on trading, as if this had never been asked for."
-    return "The set from before this run, as soon as its hold is lifted."
+    return run.state not in TERMINAL_STATES | {RunState.REQUESTED, RunState.ROLLING_BACK}
 
 
 BUTTONS = (
@@ -100,10 +94,18 @@ BUTTONS = (
         details=_plan_details,
     ),
     Button(
+        name="withdraw",
+        label="Withdraw the request",
+        permission="gate.close",
+        afterwards=lambda _run: "The present set goes on trading, as if this had never been asked for.",
+        perform=_abort,
+        shown=_waits,
+    ),
+    Button(
         name="abort",
         label="Abort",
         permission="gate.close",
-        afterwards=_after_abort,
+        afterwards=lambda _run: "The set from before this run, as soon as its hold is lifted.",
         perform=_abort,
         tone="danger",
         shown=_can_be_aborted,
@@ -164,6 +166,9 @@ class ApplyRunAdmin(ActingAdmin):
         """Show the plan, who must decide, and how far the run is."""
         run: ApplyRun = row
         barred = other_persons(run)
+        own = person_of(user_of(request)) in barred
+        may_approve = grants_of(request).allows("apply.approve", run.world_id)
+        pointless = {"Approve"} if own else {"Withdraw the request"} if may_approve else set()
         context = {
             "title": f"Apply {run.run_id}",
             "run": run,
@@ -173,9 +178,9 @@ class ApplyRunAdmin(ActingAdmin):
             "plan": plan_view(parse_plan(run.plan)),
             "approvals": list(run.approvals.all()),
             "approvers": people_with("apply.approve", run.world_id, without=barred) if _waits(run) else (),
-            "own": person_of(user_of(request)) in barred,
-            "may_approve": grants_of(request).allows("apply.approve", run.world_id),
-            "buttons": _without_own(self.offered(request, run), own=person_of(user_of(request)) in barred),
+            "own": own,
+            "may_approve": may_approve,
+            "buttons": [button for button in self.offered(request, run) if button.label not in pointless],
         }
         return Page("admin/worlds/run.html", context)
 
@@ -184,11 +189,6 @@ class ApplyRunAdmin(ActingAdmin):
         waits = row.state in TERMINAL_STATES or row.state in {RunState.REQUESTED, RunState.HELD}
         elapsed = 0.0 if waits else (database_now() - row.state_changed_at).total_seconds()
         return Status(f"{row.state}:{row.approvals.count()}:{row.epoch}", busy=not waits, elapsed_seconds=elapsed)
-
-
-def _without_own(offered: list[Any], *, own: bool) -> list[Any]:
-    """Leave the approve button out for those who asked for the run or wrote its policy."""
-    return [button for button in offered if not (own and button.label == "Approve")]
 
 
 def _steps(run: ApplyRun) -> list[dict[str, object]]:

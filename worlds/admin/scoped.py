@@ -17,6 +17,7 @@ from django.utils.safestring import SafeString
 from qmtl_worlds.contracts.acts import READ
 from worlds.admin.access import has_anywhere, readable_worlds, worlds_where
 from worlds.admin.badges import code_html
+from worlds.admin.menu import label_of
 from worlds.admin.words import ABSENT
 
 
@@ -95,6 +96,10 @@ class ScopedAdmin(admin.ModelAdmin[Any]):
         if row is None:
             raise Http404
         return row
+
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """List the rows under the name that the menu has for them."""
+        return super().changelist_view(request, {"title": label_of(self.model.__name__), **(extra_context or {})})
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any
 
 from django.contrib.admin import AdminSite
 from django.contrib.admin.forms import AdminAuthenticationForm
@@ -15,51 +15,8 @@ from django.urls import reverse
 
 from worlds.admin.access import grants_of
 from worlds.admin.home import home_of
+from worlds.admin.menu import MENU
 from worlds.services.authority import grants_of_person
-
-MENU: Final[Mapping[str, Mapping[str, str]]] = {
-    "Operate": {
-        "World": "Worlds",
-        "AuditRun": "Evaluations",
-        "ApplyRun": "Apply runs",
-        "PolicyVersion": "Policies",
-        "PolicyChange": "Policy requests",
-        "GateHold": "Gate holds",
-    },
-    "Register": {
-        "StrategyInstance": "Strategies",
-        "Roster": "Rosters",
-        "ReportedMetric": "Reported metrics",
-        "Demotion": "Cool-downs",
-    },
-    "Record": {
-        "AuditEvent": "Audit events",
-        "ActivationSet": "Active sets",
-        "ActivationEntry": "Active set entries",
-        "Approval": "Approvals",
-        "AuditHighlight": "Evaluation highlights",
-    },
-    "Access": {
-        "User": "People",
-        "Membership": "Roles",
-        "ApiToken": "Tokens",
-        "Group": "Groups",
-    },
-    "Inside": {
-        "Heartbeat": "Heartbeats",
-        "OutboxEvent": "Outbox",
-        "StreakState": "Streaks",
-        "AuditHead": "Audit chain heads",
-        "AuditChunk": "Decision chunks",
-        "SeriesHead": "Series revisions",
-        "SeriesTrack": "Series tracks",
-        "TailRow": "Bars: tail",
-        "Segment": "Bars: segments",
-        "BlockLayout": "Bars: layouts",
-        "BarBlock": "Bars: blocks",
-    },
-}
-"""The groups of the menu; every registered model stands in exactly one."""
 
 
 class SignInForm(AdminAuthenticationForm):

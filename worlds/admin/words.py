@@ -13,6 +13,8 @@ from qmtl_worlds.contracts.states import EffectiveMode, RunKind, RunState
 ABSENT: Final = "\N{EN DASH}"
 """Stands where there is nothing to show."""
 
+_WHOLE_FROM: Final = 9.95
+
 GATE_REASONS: Final[Mapping[ActivationReason, str]] = {
     ActivationReason.ACTIVE: "nothing holds it",
     ActivationReason.UNKNOWN: "it was never bound to this world",
@@ -68,7 +70,7 @@ CHANGE_REASONS: Final[Mapping[ChangeReason, str]] = {
 }
 
 RUN_STATES: Final[Mapping[RunState, str]] = {
-    RunState.REQUESTED: "Waits for approval. Nothing has changed yet.",
+    RunState.REQUESTED: "Nothing has changed yet.",
     RunState.QUEUED: "Approved; about to freeze the world.",
     RunState.FREEZING: "The world is frozen: only exits pass.",
     RunState.DRAINING: "Waiting until no old permission can still be in use: only exits pass.",
@@ -126,11 +128,12 @@ def ago(at: datetime | None, *, now: datetime) -> str:
 
 
 def span(seconds: float) -> str:
-    """Return a length of time in its largest fitting unit."""
-    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min")):
-        if seconds >= size:
-            return f"{seconds / size:.3g} {unit}"
-    return f"{seconds:.0f} s"
+    """Return a length of time in its largest fitting unit, with one decimal under ten of them."""
+    for size, unit in ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s")):
+        count = seconds / size
+        if count >= 1:
+            return f"{count:.0f} {unit}" if count >= _WHOLE_FROM else f"{round(count, 1):g} {unit}"
+    return "0 s"
 
 
 def person_name(actor: str) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
-from django.db.models import Count, Exists, OuterRef, Q, QuerySet
+from django.contrib.admin.views.main import ChangeList
+from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
@@ -13,13 +14,27 @@ from qmtl_worlds.contracts.states import RunState
 from worlds.admin.access import grants_of, roles_in, user_of
 from worlds.admin.acting import ActingAdmin, Page, Status
 from worlds.admin.badges import badge_html
+from worlds.admin.gates import gates_of
 from worlds.admin.scoped import act_address
 from worlds.admin.words import ABSENT
 from worlds.admin.world_buttons import BUTTONS, CREATE
 from worlds.admin.world_page import running_evaluation, world_page
-from worlds.models import ApplyRun, GateHold, World
+from worlds.models import ApplyRun, World
 from worlds.selectors import get_world
 from worlds.stores.clock import database_now
+
+
+class WorldList(ChangeList):
+    """A page of the list, with the gate of each world on it."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        """Read the page, then the gates of its worlds in a fixed number of queries."""
+        super().get_results(request)
+        worlds = list(self.result_list)
+        gates = gates_of(worlds, now=database_now())
+        for world in worlds:
+            world.shown_gate = gates[world.id]
+        self.result_list = worlds
 
 
 @admin.register(World)
@@ -30,7 +45,7 @@ class WorldAdmin(ActingAdmin):
     buttons = BUTTONS
     add_button = CREATE
     by_world = False
-    list_display = ("id", "name", "mode_shown", "state_shown", "held", "generation", "policy", "waiting", "owner")
+    list_display = ("id", "name", "mode_shown", "state_shown", "gate_shown", "generation", "policy", "waiting", "owner")
     list_display_links = ("id",)
     list_filter = ("mode", "state", "paused")
     list_select_related = ("policy",)
@@ -42,11 +57,14 @@ class WorldAdmin(ActingAdmin):
         return str(row.id)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[World]:
-        """Count beside each world what waits for a decision in it, and say whether it is held."""
-        held = GateHold.objects.filter(world=OuterRef("pk"), scope="")
+        """Count beside each world what waits for a decision in it."""
         waiting = Count("apply_runs", filter=Q(apply_runs__state=RunState.REQUESTED.value))
         rows: QuerySet[World] = super().get_queryset(request)
-        return rows.annotate(is_held=Exists(held), waiting_count=waiting)
+        return rows.annotate(waiting_count=waiting)
+
+    def get_changelist(self, *_args: Any, **_kwargs: Any) -> type[ChangeList]:
+        """List worlds with their gates."""
+        return WorldList
 
     @admin.display(description="mode", ordering="mode")
     def mode_shown(self, world: World) -> SafeString:
@@ -58,10 +76,10 @@ class WorldAdmin(ActingAdmin):
         """Show whether the world is in use."""
         return badge_html(world.state)
 
-    @admin.display(description="held", boolean=True)
-    def held(self, world: Any) -> bool:
-        """Tell whether something holds the whole world's gate."""
-        return bool(world.is_held)
+    @admin.display(description="gate")
+    def gate_shown(self, world: Any) -> SafeString:
+        """Show how far the gate is open."""
+        return badge_html(world.shown_gate.gate.level.value)
 
     @admin.display(description="waits for approval")
     def waiting(self, world: Any) -> int | str:
