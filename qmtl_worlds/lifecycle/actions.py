@@ -48,8 +48,9 @@ def switch(moment: Moment) -> tuple[Effect, ...]:
 
 def undo_switch(moment: Moment) -> tuple[Effect, ...]:
     """Commit the base's content again under a new generation (R8), and let go of what this run wanted flat."""
-    plan = moment.run.plan
-    content = revert_after_reduce(plan, moment.facts.current, barred=barred(moment.facts.holds))
+    plan, facts = moment.run.plan, moment.facts
+    replaced = facts.current if facts.replaced is None else facts.replaced
+    content = revert_after_reduce(plan, facts.current, replaced=replaced, barred=barred(facts.holds))
     came, left = plan.after.weights.keys(), plan.before.weights.keys()
     freed = sorted((came - left) | ((left - came) & content.weights.keys()))
     flats = (RemoveHold(HoldKind.AWAITING_FLAT, _flat_owner(moment.run, key)) for key in freed)

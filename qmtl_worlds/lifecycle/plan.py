@@ -82,14 +82,20 @@ def merge_after_reduce(plan: TransitionPlan, current: ActiveSet) -> ActiveSet:
 
 
 def revert_after_reduce(
-    plan: TransitionPlan, current: ActiveSet, *, barred: AbstractSet[InstanceKey] = frozenset()
+    plan: TransitionPlan,
+    current: ActiveSet,
+    *,
+    replaced: ActiveSet,
+    barred: AbstractSet[InstanceKey] = frozenset(),
 ) -> ActiveSet:
-    """Return the set that undoes a switched increase run: the plan's base.
+    """Return the set that undoes a switched increase run: the plan's base, as far as it still stood at the switch.
 
-    What a reduce run cut or removed since the switch stays so, and instances in ``barred`` (killed, withdrawn or
-    deactivated meanwhile) do not come back.
+    ``replaced`` is the set that the switch replaced. What a reduce run cut or removed before or since the switch stays
+    so, and instances in ``barred`` (killed, withdrawn or deactivated meanwhile) do not come back.
     """
-    restored = _keep_cuts(start=plan.after, goal=plan.before, current=current)
+    stood = replaced.weights
+    base = active_set((entry.key, min(entry.weight, stood.get(entry.key, 0.0))) for entry in plan.before.entries)
+    restored = _keep_cuts(start=plan.after, goal=base, current=current)
     return active_set({key: weight for key, weight in restored.weights.items() if key not in barred})
 
 

@@ -10,6 +10,8 @@ from django.db.models import QuerySet
 
 from audit.models import AuditRun, AuditRunState, RunKind
 from qmtl_worlds.contracts.ids import InstanceKey
+from qmtl_worlds.contracts.plans import ActiveSet, active_set
+from qmtl_worlds.contracts.states import RunState
 from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 from qmtl_worlds.lifecycle.run import RunView, StepFacts, target_content
 from strategies.models import StrategyInstance
@@ -34,6 +36,7 @@ def step_facts(*, world: World, run: ApplyRun, view: RunView, epoch: int, now: d
         admissible=_admissible(world, run, target.weights, now),
         set_valid=satisfies_budgets(run=run, content=target, before=current),
         closed_since=world.created_at if world.generation == 0 else None,
+        replaced=_replaced(world, run, view),
     )
 
 
@@ -69,6 +72,15 @@ def bound_keys(*, world: World, keys: Iterable[InstanceKey]) -> frozenset[Instan
 def _bound(world: World, keys: Iterable[InstanceKey]) -> QuerySet[StrategyInstance]:
     names = {key.strategy_id for key in keys}
     return StrategyInstance.objects.filter(world=world, strategy_id__in=names, withdrawn_at=None, wanted=True)
+
+
+def _replaced(world: World, run: ApplyRun, view: RunView) -> ActiveSet | None:
+    """Return the set before the run's switch, less what is not bound any more; None where the run has not switched."""
+    if view.state is not RunState.SWITCHED or run.target_generation is None:
+        return None
+    replaced = set_of(members_of(world.id, run.target_generation - 1))
+    bound = bound_keys(world=world, keys=replaced.weights)
+    return active_set((entry.key, entry.weight) for entry in replaced.entries if entry.key in bound)
 
 
 def _admissible(world: World, run: ApplyRun, keys: Iterable[InstanceKey], now: datetime) -> frozenset[InstanceKey]:

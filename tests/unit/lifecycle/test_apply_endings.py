@@ -61,6 +61,23 @@ def test_abort_does_not_bring_back_what_was_killed_meanwhile() -> None:
     assert inserted_set(transition.effects) == active_set({ANT: 0.1})
 
 
+def test_abort_does_not_bring_back_what_failed_a_gate_before_the_switch() -> None:
+    run = run_in(RunState.SWITCHED)
+    facts = replace(good_facts(run, current=SWAP.after), replaced=active_set({ANT: 0.1}))
+
+    transition = fire(Event.ABORT, run, facts, NOW)
+
+    assert inserted_set(transition.effects) == active_set({ANT: 0.1})
+
+
+def test_abort_that_cannot_tell_what_was_replaced_brings_nothing_back() -> None:
+    run = run_in(RunState.SWITCHED)
+
+    transition = fire(Event.ABORT, run, replace(good_facts(run, current=SWAP.after), replaced=None), NOW)
+
+    assert inserted_set(transition.effects) == active_set({ANT: 0.1})
+
+
 def test_resumed_run_freezes_again_with_a_new_deadline_and_a_new_drain() -> None:
     run = replace(run_in(RunState.HELD), attempts=6)
 
