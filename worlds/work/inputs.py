@@ -71,7 +71,7 @@ def gather(*, world: World, policy: CompiledPolicy, question: Question) -> Gathe
     scene = _Scene(world, members, register, leaving)
     loaded, panel = read_bars(world.id, policy, register.instances, question)
     streaks = read_streaks(world.id)
-    inputs = _inputs(scene, question, streaks, loaded, panel)
+    inputs = _inputs(scene, policy, question, streaks, (loaded, panel))
     state = pack_state(inputs, loaded.instances)
     reference = {
         "series": loaded.reference,
@@ -104,9 +104,14 @@ class _Scene:
 
 
 def _inputs(
-    scene: _Scene, question: Question, streaks: StoredStreaks, loaded: LoadedBars, panel: ReturnPanel
+    scene: _Scene,
+    policy: CompiledPolicy,
+    question: Question,
+    streaks: StoredStreaks,
+    bars: tuple[LoadedBars, ReturnPanel],
 ) -> EvaluationInput:
     world, register = scene.world, scene.register
+    loaded, panel = bars
     in_streak, out_streak, evidence = streaks.aligned(loaded.instances)
     return EvaluationInput(
         world_id=world.id,
@@ -125,7 +130,7 @@ def _inputs(
         fresh_until=_fresh_until(world, register, loaded),
         held=_held(scene),
         panel=panel,
-        reported=read_reported(world.id, loaded, question.as_of),
+        reported=read_reported(world.id, policy, loaded, question.as_of),
         world_mode=world.mode,
         has_applied_set=world.generation > 0,
         circuit_open=GateHold.objects.filter(world=world, kind=HoldKind.CIRCUIT.value).exists(),
@@ -224,13 +229,19 @@ def _flags(keys: Sequence[str], marked: AbstractSet[str]) -> NDArray[np.bool_]:
     return np.fromiter(map(marked.__contains__, keys), np.bool_, len(keys))
 
 
-def read_reported(world_id: str, loaded: LoadedBars, as_of: datetime) -> dict[str, NDArray[np.float64]]:
-    """Read what Runners had reported, by name, under the revision of the bars."""
+def read_reported(
+    world_id: str, policy: CompiledPolicy, loaded: LoadedBars, as_of: datetime
+) -> dict[str, NDArray[np.float64]]:
+    """Read what Runners had reported of the metrics that ``policy`` reads, by name, under the revision of the bars."""
+    names = {ref.name for ref in policy.metrics if ref.is_reported}
+    if not names:
+        return {}
     revision = loaded.reference["revision"]
     found = reported_values(world_id, as_of=as_of, revision=int(str(revision)))
     instances = loaded.instances.tolist()
     return {
-        name: np.array([values.get(instance, math.nan) for instance in instances]) for name, values in found.items()
+        name: np.array([found[name].get(instance, math.nan) for instance in instances])
+        for name in sorted(names & found.keys())
     }
 
 

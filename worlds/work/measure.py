@@ -14,6 +14,7 @@ from qmtl_worlds.contracts.statuses import MetricStatus
 from qmtl_worlds.decision.metric_table import settings_of
 from qmtl_worlds.metrics.columns import MetricColumn
 from qmtl_worlds.metrics.compute import compute_metrics
+from strategies.selectors import reported_values
 from worlds.selectors import get_world, policy_in_force
 from worlds.services.run_rows import compiled
 from worlds.work.inputs import Gathered, Question, gather
@@ -48,7 +49,7 @@ def measure(*, world_id: str, key: InstanceKey, as_of: datetime, now: datetime) 
         "side": key.side.value,
         "as_of": as_of.isoformat(),
         "policy_version": policy.document.version,
-        "metrics": metrics | _reported(gathered, place),
+        "metrics": metrics | _reported(gathered, place, as_of),
     }
 
 
@@ -66,12 +67,13 @@ def _measured(column: MetricColumn, place: int, *, is_fresh: bool) -> dict[str, 
     }
 
 
-def _reported(gathered: Gathered, place: int) -> dict[str, Any]:
-    values = {name: float(column[place]) for name, column in gathered.inputs.reported.items()}
+def _reported(gathered: Gathered, place: int, as_of: datetime) -> dict[str, Any]:
+    instance, world_id = int(gathered.instances[place]), gathered.inputs.world_id
+    reported = reported_values(world_id, as_of=as_of, revision=gathered.reference["series"]["revision"])
     return {
-        name: {"value": value, "n_obs": 1, "window_start": None, "window_end": None, "status": "ok"}
-        for name, value in values.items()
-        if math.isfinite(value)
+        name: {"value": values[instance], "n_obs": 1, "window_start": None, "window_end": None, "status": "ok"}
+        for name, values in reported.items()
+        if math.isfinite(values.get(instance, math.nan))
     }
 
 

@@ -49,7 +49,7 @@ def _inputs_of(run: AuditRun, world: World, policy: CompiledPolicy) -> Evaluatio
         **state.columns,
         streak_checksum=recorded["streak_checksum"],
         panel=panel,
-        reported=read_reported(world.id, loaded, run.as_of),
+        reported=read_reported(world.id, policy, loaded, run.as_of),
         world_mode=world.mode,
         has_applied_set=recorded["generation"] > 0,
         circuit_open=recorded["circuit_open"],
