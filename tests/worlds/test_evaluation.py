@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
@@ -15,27 +15,24 @@ from qmtl_worlds.contracts.errors import (
     RunNotFoundError,
 )
 from qmtl_worlds.contracts.states import RunState
+from qmtl_worlds.decision.inputs import EvaluationInput
+from qmtl_worlds.decision.outcome import Decision
+from qmtl_worlds.decision.pipeline import decide
+from qmtl_worlds.policy.compiler import CompiledPolicy
 from strategies.models import StrategyInstance
-from tests.worlds.factories import LAST_CLOSE, act_of, add_day, add_strategy, make_world, shell
+from tests.worlds.factories import LAST_CLOSE, add_day, make_world, shell
 from tests.worlds.steps import (
-    BEST,
     add_best,
     approve_now,
     chain_is_whole,
     evaluate,
     finish,
     first_apply,
-    go_on,
-    lose,
-    members_now,
     start,
-    states_of,
 )
 from worlds.models import ApplyRun, OutboxEvent, StreakState, World
 from worlds.services.authority import act_of_person
 from worlds.services.evaluations import EvaluationRequest, request_evaluation
-from worlds.services.holds import pause
-from worlds.services.rollback import RollbackRequest, request_rollback
 from worlds.stores.clock import database_now
 from worlds.work import evaluate as work
 from worlds.work.evaluate import evaluate_world
@@ -124,13 +121,13 @@ def test_advisory_evaluation_moves_no_streak(world: World) -> None:
 def test_evaluation_that_another_one_overtakes_is_computed_again_and_counts_once(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, decided = work.decide, []
+    decided: list[int] = []
 
-    def decide_while_another_finishes(*args: object, **kwargs: object) -> object:
+    def decide_while_another_finishes(policy: CompiledPolicy, inputs: EvaluationInput, *, now: datetime) -> Decision:
         decided.append(len(decided))
         if len(decided) == 1:
             evaluate(world, "eval-other")
-        return real(*args, **kwargs)
+        return decide(policy, inputs, now=now)
 
     monkeypatch.setattr(work, "decide", decide_while_another_finishes)
 
@@ -147,13 +144,13 @@ def test_evaluation_that_another_one_overtakes_is_computed_again_and_counts_once
 def test_same_run_computed_by_two_workers_is_stored_once(
     world: World, monkeypatch: pytest.MonkeyPatch, kind: RunKind
 ) -> None:
-    real, decided = work.decide, []
+    decided: list[int] = []
 
-    def decide_while_the_twin_finishes(*args: object, **kwargs: object) -> object:
+    def decide_while_the_twin_finishes(policy: CompiledPolicy, inputs: EvaluationInput, *, now: datetime) -> Decision:
         decided.append(len(decided))
         if len(decided) == 1:
             evaluate_world(world_id=world.id, run_id="eval-1", act=shell())
-        return real(*args, **kwargs)
+        return decide(policy, inputs, now=now)
 
     monkeypatch.setattr(work, "decide", decide_while_the_twin_finishes)
 
@@ -195,85 +192,6 @@ def test_failure_while_storing_leaves_neither_streaks_nor_record(world: World, m
     assert broken == (AuditRunState.RUNNING, 0)
     assert run.state == AuditRunState.OK
     assert StreakState.objects.get(world=world).updated_by_run == "eval-1"
-
-
-def test_scheduled_evaluation_requests_the_apply_in_its_own_transaction(world: World) -> None:
-    evaluate(world, "slot-1", kind=SCHEDULED)
-
-    run = ApplyRun.objects.get()
-    assert (run.run_id, run.state, run.requested_by) == ("apply:slot-1", RunState.REQUESTED, "schedule")
-    assert run.evaluation is not None
-    assert run.evaluation.run_id == "slot-1"
-
-
-def test_manual_evaluation_requests_nothing(world: World) -> None:
-    evaluate(world)
-
-    assert not ApplyRun.objects.exists()
-
-
-def test_scheduled_evaluation_of_the_same_change_lets_the_waiting_run_wait_on(world: World) -> None:
-    evaluate(world, "slot-1", kind=SCHEDULED)
-    add_day(world, 1, {"good": 0.01, "better": 0.02, "bad": -0.01})
-    evaluate(world, "slot-2", day=1, kind=SCHEDULED)
-
-    assert [(run.run_id, run.state) for run in ApplyRun.objects.all()] == [("apply:slot-1", RunState.REQUESTED)]
-
-
-def test_scheduled_evaluation_of_another_change_supersedes_the_waiting_run(world: World) -> None:
-    evaluate(world, "slot-1", kind=SCHEDULED)
-    add_best(world)
-    evaluate(world, "slot-2", day=1, kind=SCHEDULED)
-
-    first, second = ApplyRun.objects.order_by("id")
-    assert (first.state, first.state_reason) == (RunState.CANCELLED, "superseded")
-    assert second.state == RunState.REQUESTED
-
-
-def test_scheduled_evaluation_that_wants_no_change_ends_the_waiting_run(world: World, alice: User, bob: User) -> None:
-    first_apply(world, alice, bob)
-    add_best(world)
-    evaluate(world, "slot-1", day=1, kind=SCHEDULED)
-    waiting = ApplyRun.objects.get(run_id="apply:slot-1")
-    add_day(world, 2, {"good": 0.02, "better": 0.02, "best": -0.6, "bad": -0.01})
-
-    evaluate(world, "slot-2", day=2, kind=SCHEDULED)
-
-    assert states_of(waiting) == (RunState.CANCELLED, "superseded")
-    assert not ApplyRun.objects.filter(state=RunState.REQUESTED).exists()
-
-
-def test_scheduled_evaluation_leaves_a_persons_rollback_alone(world: World, alice: User, bob: User) -> None:
-    first_apply(world, alice, bob)
-    add_best(world)
-    evaluate(world, "eval-2", day=1)
-    approve_now(world, start(world, alice, "run-2", "eval-2"), bob)
-    finish(world, "run-2")
-    back = request_rollback(world_id=world.id, request=RollbackRequest("back-1", 1), act=act_of(alice)).run
-    assert back.reduce_run is not None
-    go_on(world, back.reduce_run.run_id)
-    add_day(world, 2, {"good": 0.0, "better": 0.02, "best": 0.02, "bad": -0.01})
-
-    evaluate(world, "slot-1", day=2, kind=SCHEDULED)
-
-    assert states_of(back)[0] == RunState.REQUESTED
-    assert not ApplyRun.objects.filter(run_id="apply:slot-1").exists()
-
-
-def test_paused_world_only_reduces(world: World, alice: User, bob: User) -> None:
-    first_apply(world, alice, bob)
-    pause(world_id=world.id, act=act_of(alice))
-    add_strategy(world, "best", quality=9)
-    add_day(world, 1, {"best": 0.01})
-    lose(world, "good")
-
-    evaluate(world, "slot-1", day=1, kind=SCHEDULED)
-
-    run = ApplyRun.objects.exclude(run_id="run-1").get()
-    assert run.kind == "reduce"
-    go_on(world, run.run_id)
-    assert members_now(world) == {"better"}
-    assert BEST.strategy_id not in members_now(world)
 
 
 def test_evaluation_where_half_of_the_active_are_unknown_blocks_increases(world: World, alice: User, bob: User) -> None:
