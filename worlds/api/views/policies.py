@@ -193,11 +193,10 @@ class PolicyDecisionView(ApprovalEndpoint):
     )
     def post(self, request: Request, world_id: str, change_id: str, verb: str) -> Response:
         """Approve (with a session only) or reject the request to put a version in force."""
-        check_world_id(world_id)
         number = read_number(change_id, field="change_id", least=1)
+        reader_of(request, world_id)
         act = act_of(request, reason=read_json(request, ReasonBody).reason)
         if verb == "approve":
-            act.require("world.read", world_id)
             if is_machine(request) or not is_recent(reauthenticated_at(request.session), now=act.now):
                 raise ApprovalNeedsSessionError
             return Response(_change(approve_policy(world_id=world_id, change_id=number, act=act)))
