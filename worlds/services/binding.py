@@ -35,7 +35,7 @@ def bind(*, world_id: str, bindings: Sequence[Binding], act: Act) -> BindResult:
 @transaction.atomic
 def unbind(*, world_id: str, strategy_id: str, side: Side | None, act: Act) -> tuple[InstanceKey, ...]:
     """Take a strategy out of the world: its gate takes exits only from now, and the next reduce run drops it."""
-    act.require("strategy.bind", world_id, strategy_id=strategy_id)
+    act.require("strategy.unbind", world_id, strategy_id=strategy_id)
     world = locked_world(world_id)
     left = withdraw_strategy(world_id=world_id, strategy_id=strategy_id, side=side, act=act)
     withdraw_members(world=world, keys=left, act=act)
