@@ -14,7 +14,7 @@ from qmtl_worlds.contracts.errors import (
 from qmtl_worlds.contracts.states import RunState
 from qmtl_worlds.lifecycle.holds import HoldKind, make_hold
 from strategies.models import StrategyInstance
-from tests.worlds.factories import POLICY, act_of, put_policy, shell
+from tests.worlds.factories import POLICY, act_of, add_day, put_policy, shell
 from tests.worlds.steps import (
     GOOD,
     approve_now,
@@ -161,7 +161,8 @@ def test_newer_plan_takes_the_place_of_a_rollback_that_waits(replaced: World, al
     reduce = back.reduce_run
     assert reduce is not None
     go_on(replaced, reduce.run_id)
-    evaluate(replaced, "eval-3", day=1)
+    add_day(replaced, 2, {"good": 0.001, "better": 0.008, "best": 0.01, "bad": -0.01})
+    evaluate(replaced, "eval-3", day=2)
 
     start(replaced, alice, "run-3", "eval-3")
 

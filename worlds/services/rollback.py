@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,12 +17,12 @@ from qmtl_worlds.contracts.plans import TransitionPlan
 from qmtl_worlds.lifecycle.holds import HoldKind, barred
 from qmtl_worlds.lifecycle.rollback import RollbackPreview, preview, rollback_plan
 from worlds.models import ApplyRun, World
-from worlds.selectors import get_world, members_of, policy_in_force, set_of
+from worlds.selectors import Member, get_world, members_of, policy_in_force, set_of
 from worlds.services.apply import Requested
 from worlds.services.budgets import caps_of, evaluations_behind, exposures_of
 from worlds.services.changes import locked_world
 from worlds.services.runs import NewRun, start_parts
-from worlds.services.step_facts import bound_keys, fresh_keys, newest_ok_run, world_holds
+from worlds.services.step_facts import fresh_keys, newest_ok_run, still_bound, world_holds
 from worlds.stores.clock import database_now
 
 
@@ -99,15 +100,16 @@ def _preview(world: World, to_generation: int, now: datetime) -> RollbackPreview
     return preview(
         set_of(target),
         current=set_of(members_of(world.id, world.generation)),
-        barred=_barred(world, frozenset(target), now),
+        barred=_barred(world, target, now),
         caps=caps_of(policy_in_force(world)),
         exposures=exposures_of(world_id=world.id, keys=target, evaluations=evaluations),
     )
 
 
-def _barred(world: World, keys: frozenset[InstanceKey], now: datetime) -> dict[InstanceKey, str]:
+def _barred(world: World, target: Mapping[InstanceKey, Member], now: datetime) -> dict[InstanceKey, str]:
     """Name why members of the target may not come back: withdrawn, killed or deactivated, or data that is stale."""
-    gone = dict.fromkeys(keys - bound_keys(world=world, keys=keys), HoldKind.WITHDRAWN.value)
+    keys = frozenset(target)
+    gone = dict.fromkeys(keys - still_bound(world=world, members=target), HoldKind.WITHDRAWN.value)
     stale = dict.fromkeys(keys - fresh_keys(world=world, keys=keys, now=now), HoldKind.STALE.value)
     holds = world_holds(world)
     out = barred(holds)

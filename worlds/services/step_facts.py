@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from django.db.models import QuerySet
@@ -16,7 +16,7 @@ from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 from qmtl_worlds.lifecycle.run import RunView, StepFacts, target_content
 from strategies.models import StrategyInstance
 from worlds.models import ApplyRun, World
-from worlds.selectors import holds_of, members_of, set_of
+from worlds.selectors import Member, holds_of, members_of, set_of
 from worlds.services.approval_facts import enough_approvals
 from worlds.services.budgets import satisfies_budgets
 from worlds.services.run_rows import hold_of
@@ -64,9 +64,10 @@ def fresh_keys(*, world: World, keys: Iterable[InstanceKey], now: datetime) -> f
     return frozenset(instance.key for instance in fresh)
 
 
-def bound_keys(*, world: World, keys: Iterable[InstanceKey]) -> frozenset[InstanceKey]:
-    """Return those of ``keys`` that are bound and wanted."""
-    return frozenset(instance.key for instance in _bound(world, keys))
+def still_bound(*, world: World, members: Mapping[InstanceKey, Member]) -> frozenset[InstanceKey]:
+    """Return those of ``members`` that are bound and wanted, under the params that they had: others are others."""
+    bound = frozenset(instance.key for instance in _bound(world, members))
+    return frozenset(key for key, member in members.items() if key in bound and member.withdrawn_at is None)
 
 
 def _bound(world: World, keys: Iterable[InstanceKey]) -> QuerySet[StrategyInstance]:
@@ -78,15 +79,21 @@ def _replaced(world: World, run: ApplyRun, view: RunView) -> ActiveSet | None:
     """Return the set before the run's switch, less what is not bound any more; None where the run has not switched."""
     if view.state is not RunState.SWITCHED or run.target_generation is None:
         return None
-    replaced = set_of(members_of(world.id, run.target_generation - 1))
-    bound = bound_keys(world=world, keys=replaced.weights)
-    return active_set((entry.key, entry.weight) for entry in replaced.entries if entry.key in bound)
+    replaced = members_of(world.id, run.target_generation - 1)
+    bound = still_bound(world=world, members=replaced)
+    return active_set((key, member.weight) for key, member in replaced.items() if key in bound)
 
 
 def _admissible(world: World, run: ApplyRun, keys: Iterable[InstanceKey], now: datetime) -> frozenset[InstanceKey]:
-    """Return who may gain weight now; a rollback asks for freshness only (SEMANTICS 5: what it leaves out)."""
+    """Return who may gain weight now; a rollback asks for freshness only (SEMANTICS 5: what it leaves out).
+
+    An instance that took the place of the one that was decided on, under other params, may not.
+    """
     fresh = fresh_keys(world=world, keys=keys, now=now)
-    return fresh if run.rollback_to is not None else fresh & _eligible(world.id)
+    if run.rollback_to is not None:
+        return fresh & still_bound(world=world, members=members_of(world.id, run.rollback_to))
+    known = _bound(world, keys).filter(bound_at__lte=run.evaluation.started_at if run.evaluation else run.requested_at)
+    return fresh & _eligible(world.id) & frozenset(instance.key for instance in known)
 
 
 def _eligible(world_id: str) -> frozenset[InstanceKey]:
