@@ -1,12 +1,15 @@
-"""Other params are another instance: what was decided, approved or active before is not its own."""
+"""Binding again: other params are another instance, and what was decided on the one before is not its own."""
 
 from __future__ import annotations
+
+from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
 
 from qmtl_worlds.contracts.ids import Side
 from qmtl_worlds.contracts.states import RunState
+from strategies.models import StrategyInstance
 from strategies.services.bind import Binding
 from tests.worlds.factories import push, shell
 from tests.worlds.steps import BETTER, GOOD, approve_now, evaluate, finish, first_apply, go_on, start
@@ -66,3 +69,28 @@ def test_rollback_leaves_out_a_member_that_is_bound_with_other_params_by_now(
     assert set(members_of(world.id, world.generation)) == {BETTER}
     assert dict(back.left_out) == {GOOD: "withdrawn"}
     assert set(back.content.weights) == {BETTER}
+
+
+def test_declaring_a_shorter_bar_shortens_the_time_for_which_data_is_fresh(world: World) -> None:
+    before = StrategyInstance.objects.get(strategy_id="good")
+    sequence = world.sequence
+
+    bind(world_id=world.id, bindings=[Binding("good", interval_seconds=3_600)], act=shell())
+
+    after = StrategyInstance.objects.get(strategy_id="good")
+    assert before.fresh_until is not None
+    assert after.fresh_until is not None
+    assert before.fresh_until - after.fresh_until == timedelta(hours=23)
+    world.refresh_from_db()
+    assert world.sequence > sequence
+
+
+def test_naming_a_sector_leaves_freshness_as_it_is(world: World) -> None:
+    world.refresh_from_db()
+    sequence = world.sequence
+
+    bind(world_id=world.id, bindings=[Binding("good", sector="oil")], act=shell())
+
+    world.refresh_from_db()
+    assert StrategyInstance.objects.get(strategy_id="good").sector == "oil"
+    assert world.sequence == sequence

@@ -11,6 +11,7 @@ from qmtl_worlds.contracts.ids import InstanceKey, Side
 from strategies.series import SeriesRows
 from strategies.services.append import IngestResult, SeriesTarget, append_returns
 from strategies.services.bind import Binding, BindResult, bind_strategies
+from strategies.services.currency import refresh_world_currency
 from strategies.services.roster import RosterChange, set_roster
 from strategies.services.withdraw import withdraw_strategy
 from worlds.services.changes import announce, locked_world
@@ -29,6 +30,9 @@ def bind(*, world_id: str, bindings: Sequence[Binding], act: Act) -> BindResult:
     withdraw_members(world=world, keys=result.rebound, act=act)
     if new := [key.text for key in (*result.bound, *result.rebound)]:
         announce(world, kind="bindings_updated", payload={"bound": new}, now=act.now)  # unknown was stricter (R6)
+    if result.updated and refresh_world_currency(world_id=world.id, rule=freshness_rule(world)):
+        payload = {"keys": [key.text for key in result.updated]}  # a shorter bar is fresh for a shorter time
+        announce(world, kind="freshness_updated", payload=payload, now=act.now)
     return result
 
 
