@@ -73,7 +73,7 @@ def store_policy(*, world_id: str, text: str, act: Act) -> PolicyVersion:
 
 @transaction.atomic
 def request_policy(*, world_id: str, version: int, act: Act) -> PolicyChange:
-    """Ask for a version to be put in force; an older open request is superseded.
+    """Ask for a version to be put in force; an older open request is superseded. Twice is once.
 
     Raises:
         PolicyNotFoundError: no such version.
@@ -81,7 +81,12 @@ def request_policy(*, world_id: str, version: int, act: Act) -> PolicyChange:
     act.require("policy.request", world_id)
     world = locked_world(world_id)
     policy = _version(world, version)
-    for older in PolicyChange.objects.select_related("policy").filter(world=world, state=PolicyChange.State.REQUESTED):
+    older = (
+        PolicyChange.objects.select_related("policy").filter(world=world, state=PolicyChange.State.REQUESTED).first()
+    )
+    if older is not None and (older.policy, older.requested_by) == (policy, act.actor):
+        return older
+    if older is not None:
         _supersede(older, act)
     change = PolicyChange.objects.create(
         world=world,

@@ -18,6 +18,7 @@ from worlds.models.world import LEASE_MS, LEASE_MS_RANGE
 from worlds.services.changes import announce, locked_world
 
 EDITABLE: Final = ("name", "description", "owner", "labels", "lease_ms", "metadata")
+_TYPES: Final = {"name": str, "description": str, "owner": str, "labels": list, "lease_ms": int, "metadata": Mapping}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +67,7 @@ def create_world(*, new: NewWorld, act: Act) -> World:
         created_at=act.now,
         changed_at=act.now,
     )
+    _check_lengths(world)
     try:
         with transaction.atomic():
             world.save(force_insert=True)
@@ -95,6 +97,7 @@ def update_world(*, world_id: str, changes: Mapping[str, object], act: Act, if_m
             raise InputInvalidError(field=name, reason="cannot be changed after creation")
         _set_field(world, name, value)
     _check_lease(world.lease_ms)
+    _check_lengths(world)
     world.changed_at = act.now
     world.save(update_fields=[*EDITABLE, "changed_at"])
     payload: dict[str, object] = {"fields": sorted(changes)}
@@ -130,6 +133,8 @@ def _facts(world: World) -> dict[str, object]:
 
 
 def _set_field(world: World, name: str, value: object) -> None:
+    if not isinstance(value, _TYPES[name]) or isinstance(value, bool):
+        raise InputInvalidError(field=name, reason="is of the wrong type")
     if name == "metadata" and isinstance(value, Mapping):
         world.metadata = {**world.metadata, **value}
     else:
@@ -144,6 +149,14 @@ def _check_choices(new: NewWorld) -> None:
     if new.compat and new.mode != World.Mode.PAPER:
         raise InputInvalidError(field="compat", reason="worlds for QMTL clients are paper worlds")
     _check_lease(new.lease_ms)
+
+
+def _check_lengths(world: World) -> None:
+    """PostgreSQL refuses what is too long or holds a NUL; SQLite would take it."""
+    for name, longest in (("name", 200), ("owner", 200), ("description", 10_000)):
+        text = getattr(world, name)
+        if "\x00" in text or len(text) > longest:
+            raise InputInvalidError(field=name, reason=f"must be at most {longest} characters without NUL")
 
 
 def _check_lease(lease_ms: int) -> None:
