@@ -232,3 +232,24 @@ def test_policy_load_of_a_world_that_is_not_there_says_so(tmp_path: Path) -> Non
 
     with pytest.raises(CommandError, match="nowhere"):
         call_command("policy_load", str(file))
+
+
+def test_policy_of_a_calendar_that_is_not_there_stays_out(bare: World, alice: User) -> None:
+    text = text_of(bare).replace("metrics: {", "metrics: {calendar: XXXX, ")
+
+    with pytest.raises(PolicyInvalidError) as caught:
+        store_policy(world_id=bare.id, text=text, act=act_of(alice))
+
+    (fault,) = caught.value.faults
+    assert (fault.path, fault.line, fault.code) == ("metrics.calendar", 4, "unknown-calendar")
+    assert "XNYS" in fault.message
+    assert not PolicyVersion.objects.exists()
+
+
+def test_stored_policy_warns_of_budgets_that_the_bound_sectors_cannot_take(bare: World, alice: User) -> None:
+    add_strategy(bare, "only", quality=1)
+    capped = text_of(bare).replace("exposure: {", "exposure: {sector_cap: {per_sector: 0.5}, ")
+
+    policy = store_policy(world_id=bare.id, text=capped, act=act_of(alice))
+
+    assert "sector-undeployable" in {warning["code"] for warning in policy.lint}

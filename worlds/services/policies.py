@@ -16,9 +16,10 @@ from qmtl_worlds.contracts.errors import (
     SelfApprovalError,
 )
 from qmtl_worlds.contracts.faults import Fault
+from qmtl_worlds.lifecycle.calendar import calendar_names
 from qmtl_worlds.policy.compiler import CompiledPolicy, compile_policy
 from qmtl_worlds.policy.lint import lint
-from strategies.models import Provenance
+from strategies.models import Provenance, StrategyInstance
 from strategies.services.currency import refresh_world_currency
 from worlds.models import PolicyChange, PolicyVersion, World
 from worlds.services.changes import announce, locked_world
@@ -37,7 +38,7 @@ def store_policy(*, world_id: str, text: str, act: Act) -> PolicyVersion:
     act.require("policy.draft", world_id)
     compiled = compile_policy(text, world_id=world_id)
     world = locked_world(world_id)
-    _check_provenance(world, compiled, text)
+    _check_fit(world, compiled)
     number = compiled.document.version
     stored = PolicyVersion.objects.filter(world=world, version=number).first()
     if stored is not None:
@@ -53,7 +54,7 @@ def store_policy(*, world_id: str, text: str, act: Act) -> PolicyVersion:
         selection_checksum=compiled.selection_checksum,
         lint=[
             {"code": warning.code, "path": warning.path, "line": warning.line, "message": warning.message}
-            for warning in lint(compiled)
+            for warning in lint(compiled, sector_count=_sector_count(world))
         ],
         author=act.actor,
         author_person=act.person,
@@ -161,13 +162,23 @@ def put_in_force(*, world: World, policy: PolicyVersion, act: Act) -> None:
     )
 
 
-def _check_provenance(world: World, policy: CompiledPolicy, text: str) -> None:
-    """A live world goes by what was earned in the market, never by backtests (SEMANTICS 2.1)."""
-    if world.mode == World.Mode.LIVE and Provenance.BACKTEST in policy.document.metrics.provenance:
-        lines = text.splitlines()
-        line = next((number for number, words in enumerate(lines, start=1) if "provenance" in words), 1)
+def _check_fit(world: World, policy: CompiledPolicy) -> None:
+    """Refuse what no text shows: a live world counts no backtests (SEMANTICS 2.1), and the calendar must be there."""
+    metrics, faults = policy.document.metrics, []
+    if metrics.calendar not in calendar_names():
+        message = f"there is no calendar {metrics.calendar}; there are {', '.join(calendar_names())}"
+        faults.append(Fault(policy.line_of("metrics.calendar"), 1, "metrics.calendar", "unknown-calendar", message))
+    if world.mode == World.Mode.LIVE and Provenance.BACKTEST in metrics.provenance:
         message = "a live world cannot count backtest returns"
-        raise PolicyInvalidError([Fault(line, 1, "metrics.provenance", "live_backtest", message)])
+        faults.append(Fault(policy.line_of("metrics.provenance"), 1, "metrics.provenance", "live_backtest", message))
+    if faults:
+        raise PolicyInvalidError(faults)
+
+
+def _sector_count(world: World) -> int | None:
+    """Return how many sectors the bound instances have, None where no sector is known."""
+    bound = StrategyInstance.objects.filter(world=world, withdrawn_at=None).exclude(sector="")
+    return bound.order_by().values("sector").distinct().count() or None
 
 
 def _put_first_in_force(world: World, policy: PolicyVersion, act: Act) -> None:
