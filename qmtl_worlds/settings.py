@@ -132,6 +132,8 @@ def _sqlite(path: Path) -> dict[str, Any]:
         "synchronous=FULL",
         "foreign_keys=ON",
         "recursive_triggers=ON",
+        # Else every page of a packed matrix costs a system call: a third of the time to load one.
+        "mmap_size=268435456",
         "busy_timeout=20000",
     )
     return {

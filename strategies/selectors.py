@@ -138,11 +138,11 @@ def candidates(world_id: str) -> CandidateColumns:
     """Return what an evaluation needs of the register, without the series."""
     found = fetch_packed(_CANDIDATES, (world_id,))
     columns = zip(*found, strict=True) if found else ((),) * _CANDIDATE_COLUMNS
-    ids, names, sides, sectors, intervals, bound_at, fresh_until = columns
+    ids, keys, sectors, intervals, bound_at, fresh_until = columns
     return CandidateColumns(
         instances=array("q", ids),
-        keys=tuple(f"{name}|{side}" for name, side in zip(names, sides, strict=True)),
-        sides=tuple(_SIDES[side] for side in sides),
+        keys=keys,
+        sides=tuple(Side.LONG if key.endswith(_LONG) else Side.SHORT for key in keys),
         sectors=tuple(sector or None for sector in sectors),
         interval_seconds=array("q", intervals),
         bound_at=_times(bound_at),
@@ -198,11 +198,12 @@ def reported_values(world_id: str, *, as_of: datetime, revision: int) -> dict[st
     return found
 
 
-_SIDES: Final = {side.value: side for side in Side}
-_CANDIDATE_COLUMNS: Final = 7
+_LONG: Final = f"|{Side.LONG.value}"
+_CANDIDATE_COLUMNS: Final = 6
 _CANDIDATES: Final = (
     # As expressions the times come from SQLite as text: else Django parses each on its way.
-    "SELECT id, strategy_id, side, sector, interval_seconds, COALESCE(bound_at, NULL), COALESCE(fresh_until, NULL)"
+    "SELECT id, strategy_id || '|' || side, sector, interval_seconds,"
+    " COALESCE(bound_at, NULL), COALESCE(fresh_until, NULL)"
     " FROM strategies_strategyinstance WHERE world_id = %s AND withdrawn_at IS NULL AND wanted ORDER BY id"
 )
 _TAIL: Final = (

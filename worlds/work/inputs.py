@@ -32,6 +32,8 @@ from worlds.work.panel_loader import LoadedBars, load_bars, panel_of
 from worlds.work.streaks import StoredStreaks, read_streaks
 
 _NOTHING_BEFORE: Final = 0
+_LEAVING: Final = frozenset({HoldKind.KILL, HoldKind.WITHDRAWN, HoldKind.OVERRIDE})
+"""An instance with a hold of its own of these kinds leaves at once and may not come in."""
 _SIDES: Final = {Side.LONG: LONG, Side.SHORT: SHORT}
 
 
@@ -112,6 +114,8 @@ def _inputs(
 ) -> EvaluationInput:
     world, register = scene.world, scene.register
     loaded, panel = bars
+    holds = list(GateHold.objects.filter(world=world).values_list("kind", "scope"))
+    held = {scope for kind, scope in holds if kind in _LEAVING and scope}
     in_streak, out_streak, evidence = streaks.aligned(loaded.instances)
     return EvaluationInput(
         world_id=world.id,
@@ -128,12 +132,12 @@ def _inputs(
         evidence=evidence,
         streak_checksum=streaks.selection_checksum,
         fresh_until=_fresh_until(world, register, loaded),
-        held=_held(scene),
+        held=_flags(register.keys, scene.leaving | held),
         panel=panel,
         reported=read_reported(world.id, policy, loaded, question.as_of),
         world_mode=world.mode,
         has_applied_set=world.generation > 0,
-        circuit_open=GateHold.objects.filter(world=world, kind=HoldKind.CIRCUIT.value).exists(),
+        circuit_open=any(kind == HoldKind.CIRCUIT for kind, _ in holds),
         counts=question.counts,
     )
 
@@ -215,13 +219,6 @@ def _dwell_since(scene: _Scene) -> NDArray[np.float64]:
     since |= {member.instance_id: member.promoted_at.timestamp() for member in scene.members.values()}
     instances = scene.register.instances
     return np.fromiter(map(since.get, instances, repeat(math.nan)), np.float64, len(instances))
-
-
-def _held(scene: _Scene) -> NDArray[np.bool_]:
-    """Instances with a hold of their own, or no longer bound and wanted, leave at once and may not come in."""
-    kinds = [kind.value for kind in (HoldKind.KILL, HoldKind.WITHDRAWN, HoldKind.OVERRIDE)]
-    holds = GateHold.objects.filter(world=scene.world, kind__in=kinds).exclude(scope="")
-    return _flags(scene.register.keys, scene.leaving.union(holds.values_list("scope", flat=True)))
 
 
 def _flags(keys: Sequence[str], marked: AbstractSet[str]) -> NDArray[np.bool_]:
