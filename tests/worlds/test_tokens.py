@@ -136,8 +136,10 @@ def test_token_cannot_have_the_role_of_a_person(bare: World, role: str) -> None:
 
 
 def test_token_that_expires_in_the_past_is_refused(bare: World) -> None:
+    act = shell()
+
     with pytest.raises(InputInvalidError):
-        create_token(role="runner", name="x", act=shell(), expires_at=database_now())
+        create_token(role="runner", name="x", act=act, expires_at=act.now)
 
 
 def test_token_for_a_world_that_is_not_there_is_refused_whole(bare: World) -> None:
