@@ -182,7 +182,14 @@ class ActingAdmin(ScopedAdmin):
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Show one row with its buttons, on the page that ``page_of`` makes or on Django's."""
+        """Show one row with its buttons, on the page that ``page_of`` makes or on Django's.
+
+        Raises:
+            Http404: no such row.
+            PermissionDenied: something was sent here; only buttons change anything.
+        """
+        if request.method not in {"GET", "HEAD"}:
+            raise PermissionDenied
         row = self.found(request, object_id)
         page = self.page_of(request, row)
         context = {

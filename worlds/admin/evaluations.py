@@ -15,13 +15,13 @@ from django.utils.safestring import SafeString
 from audit.models import AuditChunk, AuditRun, AuditRunState
 from audit.selectors import find_chunk
 from qmtl_worlds.contracts.decision_record import RecordedDecision, chunk_keys, decode_row
-from qmtl_worlds.contracts.errors import NotFoundError
+from qmtl_worlds.contracts.errors import InvalidError, NotFoundError
 from qmtl_worlds.contracts.trace import TraceStep
 from qmtl_worlds.explain import WORDS, explain, first_obstacle
 from worlds.admin.acting import ActingAdmin, Button, Done, Page, Status, Submission
 from worlds.admin.badges import Badge, badge, badge_html, code_html
 from worlds.admin.forms import RunForm
-from worlds.admin.scoped import page_address, world_address, world_link
+from worlds.admin.scoped import json_html, page_address, world_address, world_link
 from worlds.admin.words import ABSENT, share, span
 from worlds.models import ApplyRun
 from worlds.services.apply import ApplyRequest, request_apply
@@ -117,7 +117,9 @@ class EvaluationAdmin(ActingAdmin):
             "decision": decision,
             "reason": WORDS.get(decision.get("reason"), ""),
             "members": _members(run, decision),
-            "keys": [(key, _explain_address(run, key)) for key in keys[:KEYS_SHOWN]],
+            "keys": [(key, _explain_address(run, key)) for key in (keys or ())[:KEYS_SHOWN]],
+            "unreadable": keys is None,
+            "decision_json": json_html(decision),
             "more": max(0, run.instance_count - KEYS_SHOWN),
             "applies": ApplyRun.objects.filter(evaluation=run).order_by("pk"),
             "world_address": world_address(run.world_id),
@@ -138,7 +140,7 @@ class EvaluationAdmin(ActingAdmin):
             raise Http404
         try:
             recorded = decode_row(chunk, key)
-        except NotFoundError as error:
+        except (NotFoundError, InvalidError) as error:
             raise Http404 from error
         context = {
             **self.admin_site.each_context(request),
@@ -168,10 +170,13 @@ def _explain_address(run: AuditRun, key: str) -> str:
     return reverse("admin:audit_auditrun_explain", args=[run.pk], query={"key": key})
 
 
-def _keys(run: AuditRun) -> list[str]:
-    """Return the first instances of a run by key; two chunks hold as many as a page shows."""
+def _keys(run: AuditRun) -> list[str] | None:
+    """Return the first instances of a run by key, None where they cannot be read; two chunks fill a page."""
     chunks = AuditChunk.objects.filter(run=run).order_by("first_key").values_list("data", flat=True)[:2]
-    return [key for data in chunks for key in chunk_keys(bytes(data))]
+    try:
+        return [key for data in chunks for key in chunk_keys(bytes(data))]
+    except InvalidError:
+        return None
 
 
 def _members(run: AuditRun, decision: dict[str, Any]) -> list[Member]:

@@ -54,9 +54,7 @@ def _create(sent: Submission) -> HttpResponse:
         "text": made.text,
         "address": page_address(made.token),
     }
-    answer = TemplateResponse(sent.request, "admin/worlds/token.html", context)
-    answer.headers["Cache-Control"] = "no-store"
-    return answer
+    return TemplateResponse(sent.request, "admin/worlds/token.html", context)
 
 
 def _revoke_token(sent: Submission) -> Done:

@@ -36,7 +36,7 @@ from worlds.stores.clock import database_now, world_now
 def _unbind(sent: Submission) -> Done:
     key: InstanceKey = sent.target.key
     unbind(world_id=sent.target.world_id, strategy_id=key.strategy_id, side=key.side, act=sent.act)
-    return Done(f"{key.text} is withdrawn: only its exits pass.", page_address(sent.target))
+    return Done(f"Withdrawn: of {key.text} only exits pass.", page_address(sent.target))
 
 
 UNBIND = Button(
