@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qmtl_worlds.lifecycle.calendar import Calendar, parse_bar
+from qmtl_worlds.policy.compiler import CompiledPolicy
 from strategies.freshness import FreshnessRule
 from worlds.models import World
 from worlds.services.run_rows import compiled
@@ -10,14 +11,16 @@ from worlds.services.run_rows import compiled
 
 def freshness_rule(world: World) -> FreshnessRule | None:
     """Return the rule of the policy in force; None, and nothing is fresh, where there is none."""
-    if world.policy is None:
-        return None
-    document = compiled(world.policy).document
-    currency = document.data_currency
+    return rule_of(compiled(world.policy)) if world.policy else None
+
+
+def rule_of(policy: CompiledPolicy) -> FreshnessRule:
+    """Return the rule that ``policy`` sets."""
+    currency, metrics = policy.document.data_currency, policy.document.metrics
     aligned = currency.bar_alignment == "exchange_calendar"
     return FreshnessRule(
         max_lag=currency.max_lag,
-        calendar=Calendar.load(document.metrics.calendar) if aligned else None,
+        calendar=Calendar.load(metrics.calendar) if aligned else None,
         bar=parse_bar(currency.bar) if currency.bar else None,
-        provenance=frozenset(document.metrics.provenance),
+        provenance=frozenset(metrics.provenance),
     )

@@ -81,7 +81,8 @@ def _evaluate(run: AuditRun, act: Act) -> AuditRun:
     world = get_world(run.world_id)
     version = policy_in_force(world)
     policy = compiled(version)
-    question = Question(run.as_of, revision, counts=run.kind != RunKind.ADVISORY)
+    counts = run.kind != RunKind.ADVISORY
+    question = Question(run.as_of, revision, counts=counts, looks_back=run.as_of < run.now)
     gathered = gather(world=world, policy=policy, question=question)
     decision = decide(policy, gathered.inputs, now=run.now)
     exposures = exposures_of(policy=policy, inputs=gathered.inputs, decision=decision)

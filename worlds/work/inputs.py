@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from itertools import repeat
 from typing import Any, Final
 
@@ -26,7 +26,8 @@ from strategies.models import StrategyInstance
 from strategies.selectors import CandidateColumns, candidates, evaluation_bytes, reported_values
 from worlds.models import Demotion, GateHold, World
 from worlds.selectors import Member, members_of
-from worlds.services.freshness import freshness_rule
+from worlds.services.freshness import rule_of
+from worlds.work.fresh_ends import fresh_ends
 from worlds.work.packed_state import PackedState, pack_state
 from worlds.work.panel_loader import LoadedBars, load_bars, panel_of
 from worlds.work.streaks import StoredStreaks, read_streaks
@@ -59,11 +60,15 @@ class Gathered:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked: the state at ``as_of`` under data ``revision``; ``counts`` where streaks may move."""
+    """What is asked: the state at ``as_of`` under data ``revision``; ``counts`` where streaks may move.
+
+    ``looks_back`` where ``as_of`` is not the present: then bars that came later keep nothing fresh.
+    """
 
     as_of: datetime
     revision: int | None
     counts: bool
+    looks_back: bool = False
 
 
 def gather(*, world: World, policy: CompiledPolicy, question: Question) -> Gathered:
@@ -131,7 +136,7 @@ def _inputs(
         out_streak=out_streak,
         evidence=evidence,
         streak_checksum=streaks.selection_checksum,
-        fresh_until=_fresh_until(world, register, loaded),
+        fresh_until=_fresh_until(world, policy, register, loaded, question),
         held=_flags(register.keys, scene.leaving | held),
         panel=panel,
         reported=read_reported(world.id, policy, loaded, question.as_of),
@@ -193,18 +198,19 @@ def read_bars(
     return loaded, panel_of(loaded, closes=closes, after=after)
 
 
-def _fresh_until(world: World, register: CandidateColumns, loaded: LoadedBars) -> NDArray[np.float64]:
-    """Return the end of freshness by instance; in a replay, of the data up to the replayed time."""
-    rule = freshness_rule(world)
-    if world.mode != World.Mode.REPLAY or rule is None:
-        return np.array(register.fresh_until)
-    ends = {
-        (int(close), seconds): rule.until(datetime.fromtimestamp(int(close), UTC), interval_seconds=seconds).timestamp()
-        for close, seconds in set(zip(loaded.last_close.tolist(), register.interval_seconds, strict=True))
-        if close >= 0
-    }
-    pairs = zip(loaded.last_close.tolist(), register.interval_seconds, strict=True)
-    return np.array([ends.get(pair, math.nan) for pair in pairs])
+def _fresh_until(
+    world: World, policy: CompiledPolicy, register: CandidateColumns, loaded: LoadedBars, question: Question
+) -> NDArray[np.float64]:
+    """Return the end of freshness by instance: as the register has it, and no later where the question is of the past.
+
+    The register knows nothing of a replay's clock, nor of a policy that is not in force.
+    """
+    known = np.array(register.fresh_until)
+    applies = world.mode != World.Mode.REPLAY and world.policy is not None and world.policy.checksum == policy.checksum
+    if applies and not question.looks_back:
+        return known
+    ends = fresh_ends(register, loaded, rule=rule_of(policy), as_of=question.as_of)
+    return np.minimum(known, ends) if applies else ends
 
 
 def _weights(scene: _Scene) -> NDArray[np.float64]:

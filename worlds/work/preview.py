@@ -25,7 +25,8 @@ def preview_world(*, world_id: str, as_of: datetime, now: datetime, question: Ma
     """Return the decision envelope for a what-if question.
 
     ``question`` may hold ``policy`` (a document that stands in for the one in force), ``metrics`` (``{instance:
-    {name: value}}``, which replace computed ones) and ``correlations`` (``[{a, b, rho}]``).
+    {name: value}}``, which replace computed ones) and ``correlations`` (``[{a, b, rho}]``). A question about the past
+    is judged by the bars that close up to ``as_of``, and by their freshness then.
 
     Raises:
         PolicyInvalidError: the given policy has faults.
@@ -34,14 +35,15 @@ def preview_world(*, world_id: str, as_of: datetime, now: datetime, question: Ma
     world = get_world(world_id)
     given = question.get("policy")
     policy = compile_mapping(given, world_id=world_id) if given else compiled(policy_in_force(world))
-    gathered = gather(world=world, policy=policy, question=Question(as_of, None, counts=False))
+    asked = Question(as_of, None, counts=False, looks_back=as_of < now)
+    gathered = gather(world=world, policy=policy, question=asked)
     advice: dict[str, Any] = {}
     if metrics := question.get("metrics"):
         advice["advisory"] = _advisory(gathered, metrics)
     if correlations := question.get("correlations"):
         advice["correlations"] = {(row["a"], row["b"]): float(row["rho"]) for row in correlations}
     inputs = gathered.advised(**advice)
-    decision = decide(policy, inputs, now=now)
+    decision = decide(policy, inputs, now=as_of)
     return envelope_with_plan(decision, gathered)
 
 
