@@ -109,7 +109,12 @@ def add_components(result: Schema, generator: SchemaGenerator, **_given: object)
     single = [one for shape in named for one in (shape if isinstance(shape, tuple) else (shape,))]
     shapes = [*dict.fromkeys(one for one in single if one is not None), ProblemShape]
     _, components = msgspec.json.schema_components(shapes, ref_template=REFERENCE)
-    result["components"] = {"schemas": dict(sorted(components.items())), "securitySchemes": SECURITY}
+    statuses = {*_ALWAYS, *(status for operation in _OPERATIONS.values() for status in operation.problems)}
+    result["components"] = {
+        "schemas": dict(sorted(components.items())),
+        "responses": {f"Problem{status}": _problem(status) for status in sorted(statuses)},
+        "securitySchemes": SECURITY,
+    }
     return result
 
 
@@ -162,8 +167,12 @@ def _responses(operation: Operation) -> Iterable[tuple[str, Schema]]:
         yield str(status), answer
     failures = () if operation.public else _ALWAYS
     for status in sorted({*failures, *operation.problems} - set(operation.answers)):
-        content = {PROBLEM_TYPE: {"schema": {"$ref": REFERENCE.format(name=ProblemShape.__name__)}}}
-        yield str(status), {"description": HTTPStatus(status).phrase, "content": content, "headers": _HEADERS}
+        yield str(status), {"$ref": f"#/components/responses/Problem{status}"}
+
+
+def _problem(status: int) -> Schema:
+    content = {PROBLEM_TYPE: {"schema": {"$ref": REFERENCE.format(name=ProblemShape.__name__)}}}
+    return {"description": HTTPStatus(status).phrase, "content": content, "headers": _HEADERS}
 
 
 def _reference(shape: Any) -> Schema:
