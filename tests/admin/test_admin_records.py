@@ -128,3 +128,31 @@ def test_an_address_of_nothing_is_not_found(world: World, alice: User, sign_in: 
     answer = sign_in(alice).get(f"/admin/{path}")
 
     assert answer.status_code == 404
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "q=%00",
+        "q=" + "x" * 5000,
+        "world=%00",
+        "world=nowhere",
+        "state__exact=%00",
+        "kind__exact=%27",
+        "requested_at__year=99999999999",
+        "requested_at__year=x",
+        "o=99",
+        "p=-1",
+        "p=x",
+        "run_id__startswith=%00",
+        "plan__x=1",
+        "world__policy__text__contains=a",
+        "all=%ff",
+    ],
+)
+def test_an_odd_question_to_a_list_is_never_a_fault_of_ours(
+    world: World, alice: User, sign_in: SignIn, query: str
+) -> None:
+    answer = sign_in(alice).get(f"{reverse('admin:worlds_applyrun_changelist')}?{query}")
+
+    assert answer.status_code < 500

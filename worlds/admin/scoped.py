@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.admin.utils import quote, unquote
+from django.core.exceptions import BadRequest
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.urls import reverse
@@ -98,8 +99,17 @@ class ScopedAdmin(admin.ModelAdmin[Any]):
         return row
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        """List the rows under the name that the menu has for them."""
-        return super().changelist_view(request, {"title": label_of(self.model.__name__), **(extra_context or {})})
+        """List the rows under the name that the menu has for them.
+
+        Raises:
+            BadRequest: the question can match nothing in any database.
+        """
+        if any("\x00" in value for values in request.GET.lists() for value in values[1]):
+            raise BadRequest("NUL in a filter")
+        try:
+            return super().changelist_view(request, {"title": label_of(self.model.__name__), **(extra_context or {})})
+        except OverflowError as error:
+            raise BadRequest("a number in a filter is out of range") from error
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
