@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import Final
 
 from django.db.models import QuerySet
@@ -145,7 +144,7 @@ def _create(new: NewRun, kind: RunKind, act: Act, *, auto: bool) -> ApplyRun:
         reason=act.reason,
         request_id=act.request_id,
         requested_at=act.now,
-        approval_expires_at=act.now + (document.expiry or timedelta(hours=24)),
+        approval_expires_at=act.now + document.expiry,
         state_changed_at=act.now,
     )
     announce(new.world, kind="apply_updated", payload={"run_id": run.run_id, "phase": run.state}, now=act.now)

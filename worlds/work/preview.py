@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -41,7 +41,7 @@ def preview_world(*, world_id: str, as_of: datetime, now: datetime, question: Ma
     if metrics := question.get("metrics"):
         advice["advisory"] = _advisory(gathered, metrics)
     if correlations := question.get("correlations"):
-        advice["correlations"] = {(row["a"], row["b"]): float(row["rho"]) for row in correlations}
+        advice["correlations"] = _pairs(gathered, correlations)
     inputs = gathered.advised(**advice)
     decision = decide(policy, inputs, now=as_of)
     return envelope_with_plan(decision, gathered)
@@ -52,6 +52,16 @@ def envelope_with_plan(decision: Decision, gathered: Gathered) -> dict[str, Any]
     plan = decision.plan(base_generation=gathered.generation)
     told = {"plan": plan.to_json(), "plan_hash": plan.plan_hash, "inputs_digest": gathered.digest}
     return {**decision.envelope(), **told}
+
+
+def _pairs(gathered: Gathered, correlations: Sequence[Mapping[str, Any]]) -> dict[tuple[str, str], float]:
+    """Return the given pairs; a name that nobody bears would silently change nothing."""
+    known = frozenset(gathered.inputs.keys)
+    for number, row in enumerate(correlations):
+        for end in ("a", "b"):
+            if row[end] not in known:
+                raise InputInvalidError(field=f"correlations[{number}].{end}", reason="is not bound to this world")
+    return {(row["a"], row["b"]): float(row["rho"]) for row in correlations}
 
 
 def _advisory(gathered: Gathered, metrics: Mapping[str, Mapping[str, float]]) -> dict[str, MetricColumn]:
