@@ -13,6 +13,7 @@ from qmtl_worlds.contracts.errors import (
     PolicyNotFoundError,
     RunIdReusedError,
     RunNotFoundError,
+    WorldArchivedError,
 )
 from qmtl_worlds.contracts.states import RunState
 from qmtl_worlds.decision.inputs import EvaluationInput
@@ -33,6 +34,7 @@ from tests.worlds.steps import (
 from worlds.models import ApplyRun, OutboxEvent, StreakState, World
 from worlds.services.authority import act_of_person
 from worlds.services.evaluations import EvaluationRequest, request_evaluation
+from worlds.services.registry import archive_world
 from worlds.stores.clock import database_now
 from worlds.work import evaluate as work
 from worlds.work.evaluate import evaluate_world
@@ -80,6 +82,15 @@ def test_evaluation_without_a_policy_is_refused() -> None:
 
     with pytest.raises(PolicyNotFoundError):
         evaluate(world)
+
+
+def test_archived_world_is_not_evaluated_any_more(world: World) -> None:
+    archive_world(world_id=world.id, act=shell())
+
+    with pytest.raises(WorldArchivedError):
+        evaluate(world)
+
+    assert not AuditRun.objects.exists()
 
 
 def test_approver_cannot_evaluate(world: World, bob: User) -> None:

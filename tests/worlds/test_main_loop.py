@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import User
 
@@ -22,10 +24,11 @@ from tests.worlds.steps import (
     start,
     wait_with_increase,
 )
-from worlds.models import ActivationEntry, ApplyRun, World
+from worlds.models import ActivationEntry, ApplyRun, Demotion, GateHold, World
 from worlds.services.activation import activation_of
 from worlds.services.binding import unbind
 from worlds.services.holds import freeze, unfreeze
+from worlds.stores.clock import database_now
 
 pytestmark = pytest.mark.django_db
 
@@ -104,6 +107,17 @@ def test_unbinding_an_active_strategy_closes_it_at_once_and_drops_it_by_a_reduce
     assert go_on(world, run.run_id).state == RunState.DONE
     after = activation_of(world_id=world.id, key=GOOD).envelope
     assert (after.active, after.gate.value, after.reason) == (False, "reduce_only", "not_selected")
+
+
+def test_cool_down_of_a_withdrawn_strategy_counts_from_its_hold(world: World, alice: User, bob: User) -> None:
+    first_apply(world, alice, bob)
+    unbind(world_id=world.id, strategy_id="good", side=None, act=shell())
+    held_since = database_now() - timedelta(hours=1)
+    GateHold.objects.update(placed_at=held_since)
+
+    go_on(world, ApplyRun.objects.get(kind="reduce").run_id)
+
+    assert Demotion.objects.get().demoted_at == held_since
 
 
 def test_freeze_lets_exits_only_through_and_unfreeze_gives_back_what_was(world: World, alice: User, bob: User) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from qmtl_worlds.contracts.acts import Act
@@ -39,8 +40,9 @@ def commit_set(*, world: World, run: ApplyRun, content: ActiveSet, act: Act) -> 
     ActivationEntry.objects.bulk_create(
         _entry(committed, members[key], weight) for key, weight in content.weights.items()
     )
+    left = {member: at for key, member in before.items() if key not in content.weights}
+    _start_cool_downs(left | _withdrawn_at(world, left))
     _lift_withdrawals(world, content)
-    _start_cool_downs([member for key, member in before.items() if key not in content.weights], at)
     return committed
 
 
@@ -81,15 +83,27 @@ def _instances(world: World, keys: frozenset[InstanceKey]) -> dict[InstanceKey, 
     return {instance.key: instance.pk for instance in current if instance.key in keys}
 
 
+def _withdrawn_at(world: World, left: Iterable[Member]) -> dict[Member, datetime]:
+    """Return since when those of ``left`` that were withdrawn were held: their cool-down counts from there.
+
+    Holds are dated by the database's time, which says nothing in a replay.
+    """
+    if world.mode == World.Mode.REPLAY:
+        return {}
+    holds = GateHold.objects.filter(world=world, kind=HoldKind.WITHDRAWN.value)
+    placed = dict(holds.values_list("scope", "placed_at"))
+    return {member: placed[member.key.text] for member in left if member.key.text in placed}
+
+
 def _lift_withdrawals(world: World, content: ActiveSet) -> None:
     """A withdrawn instance that has left the set needs no hold any more."""
     holds = GateHold.objects.filter(world=world, kind=HoldKind.WITHDRAWN.value)
     holds.exclude(scope__in=[key.text for key in content.weights]).delete()
 
 
-def _start_cool_downs(left: list[Member], at: datetime) -> None:
+def _start_cool_downs(left: Mapping[Member, datetime]) -> None:
     Demotion.objects.bulk_create(
-        [Demotion(instance_id=member.instance_id, demoted_at=at) for member in left],
+        [Demotion(instance_id=member.instance_id, demoted_at=at) for member, at in left.items()],
         update_conflicts=True,
         update_fields=["demoted_at"],
         unique_fields=["instance"],

@@ -11,8 +11,9 @@ from audit.models import AuditRun, AuditRunState, RunKind
 from audit.runs import RunStart, start_run
 from qmtl_worlds import __version__
 from qmtl_worlds.contracts.acts import Act
-from qmtl_worlds.contracts.errors import InputInvalidError, RunIdReusedError
+from qmtl_worlds.contracts.errors import InputInvalidError, RunIdReusedError, WorldArchivedError
 from qmtl_worlds.contracts.ids import check_object_id
+from worlds.models import World
 from worlds.selectors import get_world, policy_in_force
 from worlds.services.dispatch import EVALUATE, ring_after_commit
 from worlds.stores.clock import world_now
@@ -37,6 +38,7 @@ def request_evaluation(*, world_id: str, request: EvaluationRequest, act: Act) -
     """Record that an evaluation starts and ring for a worker, or return the run of that id.
 
     Raises:
+        WorldArchivedError: the world is archived.
         PolicyNotFoundError: no policy is in force.
         InputInvalidError: ``as_of`` is in the world's future.
         RunIdReusedError: the run id belongs to an evaluation of other data.
@@ -44,6 +46,8 @@ def request_evaluation(*, world_id: str, request: EvaluationRequest, act: Act) -
     act.require("evaluation.run", world_id)
     check_object_id(request.run_id, field="run_id")
     world = get_world(world_id)
+    if world.state == World.State.DELETED:
+        raise WorldArchivedError(world_id, state=world.state)
     policy_in_force(world)
     now = world_now(world, now=act.now)
     as_of = request.as_of or now
