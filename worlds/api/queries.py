@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final, TypeVar
 
 from rest_framework.request import Request
@@ -45,11 +45,11 @@ def read_number(text: str, *, field: str, least: int = 0, most: int = LARGEST) -
 
 
 def plausible_time(time: datetime | None, *, field: str) -> datetime | None:
-    """Return a time with which sums can be made.
+    """Return a time with which sums can be made, in UTC: databases do not take every offset that a text can have.
 
     Raises:
         InputInvalidError: its year is before 1900 or after 9998.
     """
     if time is not None and not FIRST_YEAR <= time.year <= LAST_YEAR:
         raise InputInvalidError(field=field, reason=f"must lie in the years {FIRST_YEAR} to {LAST_YEAR}")
-    return time
+    return None if time is None else time.astimezone(UTC)

@@ -197,7 +197,9 @@ def _version(world: World, version: int) -> PolicyVersion:
 
 
 def _open_change(change_id: int, world_id: str | None, act: Act) -> tuple[PolicyChange, World]:
-    """Return a request that waits, with its world locked; who may not decide it learns nothing of its state."""
+    """Return a request that waits, with its world locked; who may not decide it learns nothing of it."""
+    if world_id is not None:
+        act.require("policy.approve", world_id)
     change = PolicyChange.objects.select_related("policy").filter(id=change_id).first()
     if change is None or world_id not in {None, change.world_id}:
         raise RunNotFoundError(world_id or "", str(change_id))

@@ -51,6 +51,7 @@ class EvaluateView(Endpoint):
         """
         reader_of(request, world_id)
         body, _ = read_open_object(request, EvaluateBody)
+        body.as_of = plausible_time(body.as_of, field="as_of")
         _check(body)
         act = act_of(request, reason=body.reason)
         if body.record and not body.dry_run:
@@ -59,7 +60,6 @@ class EvaluateView(Endpoint):
 
 
 def _check(body: EvaluateBody) -> None:
-    plausible_time(body.as_of, field="as_of")
     for name in ("series", "previous"):
         if getattr(body, name) is not None:
             raise InputInvalidError(field=name, reason="is not supported: push returns and apply instead")

@@ -129,10 +129,8 @@ class StrategyMetricsView(Endpoint):
         """Store metrics that the Runner reports itself; a policy reads them as `reported.<name>`."""
         target = _target(request, world_id, strategy_id)
         body = read_json(request, ReportBody)
-        plausible_time(body.as_of, field="as_of")
-        result = report(
-            target=target, reported=ReportedValues(body.as_of, body.metrics, body.revise), act=act_of(request)
-        )
+        as_of = plausible_time(body.as_of, field="as_of") or body.as_of
+        result = report(target=target, reported=ReportedValues(as_of, body.metrics, body.revise), act=act_of(request))
         answer = ReportAnswer(
             stored=result.stored, unchanged=result.unchanged, revised=result.revised, revision=result.revision
         )
