@@ -221,3 +221,13 @@ def test_database_refuses_an_approval_by_the_requester(world: World, run: ApplyR
             round=1,
             created_at=database_now(),
         )
+
+
+def test_policy_that_leaves_no_time_to_approve_is_taken_at_its_word(world: World, alice: User, bob: User) -> None:
+    hasty = POLICY + "apply: {{expiry: 0s}}\n"
+    put_policy(world, author=alice, approver=bob, version=2, text=hasty)
+    evaluate(world)
+
+    run = start(world, alice)
+
+    assert run.approval_expires_at == run.requested_at
