@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import redis
 from celery import Celery
@@ -7,6 +9,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 
 from audit.models import AuditRun, AuditRunState
+from qmtl_worlds.contracts.errors import StoreUnavailableError
 from qmtl_worlds.contracts.states import RunState
 from tests.worlds.factories import LAST_CLOSE, shell
 from tests.worlds.steps import approve_now, evaluate, start
@@ -21,11 +24,18 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture
-def no_broker(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody listens where bells are rung."""
+def no_broker(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Nobody listens where bells are rung, and whoever waits for it fails."""
+
+    def fall_asleep(_seconds: float) -> None:
+        pytest.fail("waits for a broker that is not there")
+
     deaf = Celery("deaf", broker="redis://127.0.0.1:1/0", set_as_current=False)
-    deaf.conf.broker_transport_options = {"socket_connect_timeout": 0.2}
     monkeypatch.setattr(dispatch, "app", deaf)
+    monkeypatch.setattr("kombu.utils.functional.sleep", fall_asleep)
+    dispatch._broker.cache_clear()  # noqa: SLF001 - the connection to the other broker
+    yield
+    dispatch._broker.cache_clear()  # noqa: SLF001
 
 
 @pytest.mark.slow
@@ -54,6 +64,11 @@ def test_bell_is_rung_only_after_the_commit_and_names_nothing_but_the_run(
     messages = broker.lrange("compute", 0, -1)
     broker.close()
     assert (before, len(messages)) == (0, 1)
+
+
+def test_question_without_a_broker_is_refused_at_once(no_broker: None) -> None:
+    with pytest.raises(StoreUnavailableError):
+        dispatch.send(task=dispatch.PREVIEW, queue="compute", reply_to="reply:1")
 
 
 def test_duplicate_and_late_bells_change_nothing(world: World, alice: User, bob: User) -> None:

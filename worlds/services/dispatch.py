@@ -14,7 +14,9 @@ import redis
 import structlog
 from django.conf import settings
 from django.db import transaction
+from kombu import Connection
 from kombu.exceptions import OperationalError
+from kombu.pools import producers
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
@@ -38,7 +40,7 @@ def ring_after_commit(*, task: str, queue: str, **arguments: object) -> None:
 def ring(*, task: str, queue: str, **arguments: object) -> None:
     """Send a doorbell now; where the broker is away it is lost, and the tick sees to the work."""
     try:
-        app.send_task(task, kwargs=arguments, queue=queue, retry=False, ignore_result=True)
+        _post(task, queue, arguments)
     except OperationalError:
         _log.warning("doorbell_lost", task=task, **arguments)
 
@@ -60,7 +62,7 @@ def send(*, task: str, queue: str, **arguments: object) -> None:
         StoreUnavailableError: the broker does not take it.
     """
     try:
-        app.send_task(task, kwargs=arguments, queue=queue, retry=False, ignore_result=True)
+        _post(task, queue, arguments)
     except OperationalError as error:
         raise StoreUnavailableError("Redis") from error
 
@@ -123,6 +125,19 @@ def worker_beat_at() -> datetime | None:
     except redis.RedisError as error:
         raise StoreUnavailableError("Redis") from error
     return datetime.fromtimestamp(float(told), UTC) if told else None
+
+
+def _post(task: str, queue: str, arguments: dict[str, object]) -> None:
+    with producers[_broker()].acquire(block=True) as producer:
+        app.send_task(task, kwargs=arguments, queue=queue, retry=False, ignore_result=True, producer=producer)
+
+
+@lru_cache(maxsize=1)
+def _broker() -> Connection:
+    """A connection that tells at once that nobody listens; Celery's own would try for six seconds."""
+    seconds = settings.REDIS_TIMEOUT_SECONDS
+    impatient = {"max_retries": 0, "socket_timeout": seconds, "socket_connect_timeout": seconds}
+    return app.connection_for_write(transport_options=impatient)
 
 
 def _asked(key: str) -> str:
