@@ -30,7 +30,7 @@ from worlds.management.demonstration.story import EVALUATIONS, WORLD_ID, Week, f
 _INSIDE: Final = "QW_DEMO"
 _FIRST_WATCHED_WEEK: Final = 10
 _WATCHED: Final = 3
-_LINES_A_RUNNER: Final = 5
+_TURNS_A_RUNNER: Final = 6
 
 
 class Command(BaseCommand):
@@ -97,7 +97,7 @@ class Command(BaseCommand):
             raise CommandError("--evaluations must be at least 1")
         self._say("6/6 What Runner processes were told before their orders")
         for runner in runners:
-            self.stdout.write("\n".join(f"  {line}" for line in runner.lines()[-_LINES_A_RUNNER:]))
+            self.stdout.write("\n".join(f"  {line}" for line in runner.turns(most=_TURNS_A_RUNNER)))
         return last
 
     def _conclude(self, cast: Cast, last: Week, server: str) -> None:

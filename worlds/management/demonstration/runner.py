@@ -70,6 +70,9 @@ class RunnerProcess:
         self._process.stdin.writelines(f"{day.isoformat()}\n" for day in days)
         self._process.stdin.flush()
 
-    def lines(self) -> list[str]:
-        """Return what it has printed so far."""
-        return self._log.read_text(encoding="utf-8").splitlines()
+    def turns(self, *, most: int) -> list[str]:
+        """Return who it is, how many orders it asked about, and the first answers that differ from the one before."""
+        who, *orders = self._log.read_text(encoding="utf-8").splitlines() or ["printed nothing"]
+        answers = [line.partition(": ")[2] for line in orders]
+        turns = [line for line, answer, last in zip(orders, answers, ["", *answers], strict=False) if answer != last]
+        return [f"{who}, {len(orders)} orders asked", *(f"  {line}" for line in turns[:most])]
