@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import threading
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from audit.models import AuditRun
 from qmtl_worlds.celery import app
 from tests.api.callers import Caller, machine
 from tests.worlds.factories import LAST_CLOSE, make_world, shell
+from worlds.api import waiting
 from worlds.models import StreakState, World
 from worlds.services.replay import step_clock
 
@@ -252,3 +254,27 @@ def test_replay_world_answers_as_of_its_own_clock(gateway: Caller) -> None:
     late = gateway.post("/worlds/w2/evaluate", {"as_of": "2026-03-03T00:00:00Z"})
 
     assert (late.status, late.json()["field"]) == (422, "as_of")
+
+
+@pytest.mark.parametrize(
+    ("prefer", "taken", "seconds"),
+    [
+        ("wait=5", 0, 5.0),
+        ("wait=600", 0, 10.0),
+        ("respond-async, wait = 3", 0, 3.0),
+        ("wait=0", 0, 0.0),
+        ("wait=x", 0, 0.25),
+        ("", 0, 0.25),
+        ("wait=5", waiting.LONG_WAITS, 0.25),
+    ],
+)
+def test_wait_is_as_long_as_preferred_unless_too_many_wait_long(
+    world: World, gateway: Caller, monkeypatch: pytest.MonkeyPatch, prefer: str, taken: int, seconds: float
+) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(waiting, "await_reply", lambda *, key, seconds: waited.append(seconds))
+    monkeypatch.setattr(waiting, "_long_waits", threading.Semaphore(waiting.LONG_WAITS - taken))
+
+    gateway.post("/worlds/w1/evaluate", {"as_of": AS_OF}, prefer=prefer)
+
+    assert waited == [seconds]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +17,10 @@ DEFAULT_SECONDS: Final = 0.25
 LONGEST_SECONDS: Final = 10.0
 WAIT_HEADER: Final = {"Prefer": "`wait=N`: wait up to N seconds (at most 10) for the outcome, else 250 ms"}
 
+LONG_WAITS: Final = 2
+"""How many requests may wait long at a time; each holds a thread of a small pool, which gates need too."""
+
+_long_waits = threading.BoundedSemaphore(LONG_WAITS)
 _WAIT = re.compile(r"(?:^|[,;\s])wait\s*=\s*(\d{1,6})(?:$|[,;\s])")
 
 
@@ -23,6 +28,21 @@ def seconds_to_wait(request: Request) -> float:
     """Return what ``Prefer: wait=N`` asks for, at most ten seconds; a quarter of one where it does not."""
     wanted = _WAIT.search(request.headers.get("Prefer", ""))
     return min(float(wanted[1]), LONGEST_SECONDS) if wanted else DEFAULT_SECONDS
+
+
+def wait_for(request: Request, *, key: str) -> bytes | None:
+    """Wait for the answer under ``key`` as long as the caller wants; not for long where others do so already.
+
+    Raises:
+        StoreUnavailableError: Redis does not answer.
+    """
+    seconds = seconds_to_wait(request)
+    if seconds <= DEFAULT_SECONDS or not _long_waits.acquire(blocking=False):
+        return await_reply(key=key, seconds=min(seconds, DEFAULT_SECONDS))
+    try:
+        return await_reply(key=key, seconds=seconds)
+    finally:
+        _long_waits.release()
 
 
 def ask(request: Request, *, task: str, asked: object, **arguments: object) -> dict[str, Any] | None:
@@ -36,7 +56,7 @@ def ask(request: Request, *, task: str, asked: object, **arguments: object) -> d
     """
     key = reply_key(digest(asked))
     send_once(task=task, queue="compute", reply_to=key, **arguments)
-    answer = await_reply(key=key, seconds=seconds_to_wait(request))
+    answer = wait_for(request, key=key)
     if answer is None:
         return None
     told: dict[str, Any] = msgspec.json.decode(answer)

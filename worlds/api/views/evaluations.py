@@ -22,10 +22,10 @@ from worlds.api.endpoint import Endpoint, reader_of
 from worlds.api.openapi import Operation, documented
 from worlds.api.queries import plausible_time
 from worlds.api.shapes.evaluations import EvaluateBody, EvaluationPending, EvaluationShape, PairShape
-from worlds.api.waiting import WAIT_HEADER, ask, seconds_to_wait
+from worlds.api.waiting import WAIT_HEADER, ask, wait_for
 from worlds.selectors import get_world, policy_in_force
 from worlds.services.apply import plan_of
-from worlds.services.dispatch import PREVIEW, await_reply, new_reply_key
+from worlds.services.dispatch import PREVIEW, new_reply_key
 from worlds.services.evaluations import EvaluationRequest, request_evaluation
 from worlds.stores.clock import world_now
 
@@ -76,7 +76,7 @@ def _record(request: Request, world_id: str, body: EvaluateBody, act: Act) -> Re
         world_id=world_id, request=EvaluationRequest(run_id, as_of=body.as_of, reply_to=key), act=act
     )
     if run.state == AuditRunState.RUNNING:
-        await_reply(key=key, seconds=seconds_to_wait(request))
+        wait_for(request, key=key)
         run = get_run(world_id=world_id, run_id=run_id)
     if run.state == AuditRunState.RUNNING:
         return _pending(world_id, run_id)
