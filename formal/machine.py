@@ -6,6 +6,7 @@ It is asked once for each different question, since it is a pure function.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from math import inf
 from typing import Final
 
 from formal.rows import ANT, BEE, CAT, HOLDS, PLANS, POLICY, SETS, Outcome, Run, Truth, run_id
@@ -70,6 +71,7 @@ class Machine:
             approved=run.approved,
             admissible=frozenset({ANT, BEE} if truth.lost == "stale" else {ANT, BEE, CAT}),
             set_valid=truth.lost != "budget",
+            watched_seconds=inf,
             replaced=None if run.switched_from is None else SETS[run.switched_from],
         )
         if event is Event.STEP:

@@ -140,7 +140,7 @@ _INCREASE: Final = (
     _increase(RunState.FREEZING, Event.STEP, RunState.DRAINING, "draining", do=(actions.start_drain,)),
     _held(RunState.DRAINING, guards.overdue, "overdue"),
     _held(RunState.DRAINING, guards.hold_missing, "hold_missing"),
-    _increase(RunState.DRAINING, Event.STEP, RunState.FROZEN, "drained", when=(guards.drained,)),
+    _increase(RunState.DRAINING, Event.STEP, RunState.FROZEN, "drained", when=(guards.drained, guards.watched)),
     _held(RunState.FROZEN, guards.overdue, "overdue"),
     _held(RunState.FROZEN, guards.hold_missing, "hold_missing"),
     _increase(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
+from qmtl_worlds.contracts.lease import drain_seconds
 from qmtl_worlds.lifecycle.holds import barred, increases_stopped_by, own_hold
 from qmtl_worlds.lifecycle.plan import gaining, is_reduction
 from qmtl_worlds.lifecycle.run import RunView, StepFacts, Timings, target_content
@@ -95,6 +96,16 @@ def hold_missing(moment: Moment) -> bool:
 def drained(moment: Moment) -> bool:
     """Tell whether every permission from before the freeze has died (B11: never a moment earlier)."""
     return moment.run.drain_until is not None and moment.now >= moment.run.drain_until
+
+
+def watched(moment: Moment) -> bool:
+    """Tell whether this process has counted the lease by itself: the database's clock may have jumped (I28).
+
+    Where nothing was ever permitted there is nothing to wait for.
+    """
+    timings = moment.timings
+    lease = drain_seconds(lease_seconds=timings.lease_seconds, slack_seconds=0.0)
+    return moment.facts.closed_since is not None or moment.facts.watched_seconds >= lease
 
 
 def overdue(moment: Moment) -> bool:

@@ -70,6 +70,7 @@ class StepFacts:
         closed_since: a database time at which a transaction LATER than the closing one saw the world permit no
             increase, ever since (gate closed, or set empty); for a new world its creation. None: the present step is
             the first to see it closed.
+        watched_seconds: for how long the stepping process has itself seen this very drain, on its monotonic clock.
         replaced: the set that the run's own switch replaced, less what is not bound any more. None: where the switch is
             undone, nothing comes back that is not in the current set.
     """
@@ -82,6 +83,7 @@ class StepFacts:
     admissible: frozenset[InstanceKey] = frozenset()
     set_valid: bool = False
     closed_since: datetime | None = None
+    watched_seconds: float = 0.0
     replaced: ActiveSet | None = None
 
 

@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 
 from formal.explorer import EVERY_TIME, Report, explore
-from formal.mutants import search
+from formal.mutants import MUTANTS, search
 from formal.patches import MEANINGS, Patch, patched
 from formal.states import Scope
 from qmtl_worlds.lifecycle import apply
@@ -74,7 +74,7 @@ def test_exploration_that_is_cut_short_says_so() -> None:
     assert (report.complete, report.violation) == (False, "")
 
 
-@pytest.mark.parametrize("name", MEANINGS)
+@pytest.mark.parametrize("name", MUTANTS)
 def test_explorer_finds_every_known_way_to_get_it_wrong(name: str) -> None:
     report = search(name)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 
 from django.contrib.auth.models import User
@@ -17,6 +18,7 @@ from worlds.services.advance import advance
 from worlds.services.apply import ApplyRequest, request_apply
 from worlds.services.approvals import approve
 from worlds.services.authority import act_of_schedule
+from worlds.services.drain_watch import FIRST_SEEN
 from worlds.services.evaluations import EvaluationRequest, request_evaluation
 from worlds.stores.clock import database_now
 from worlds.work.evaluate import evaluate_world
@@ -57,10 +59,10 @@ def go_on(world: World, run_id: str, *, act: Act | None = None) -> ApplyRun:
 
 
 def pass_drain(run: ApplyRun) -> None:
-    """Let the drain lie in the past: the row is moved, so that nobody waits."""
-    ApplyRun.objects.filter(pk=run.pk, state=RunState.DRAINING).update(
-        drain_until=database_now() - timedelta(minutes=1)
-    )
+    """Let the drain lie in the past, and this process have seen all of it: nobody waits."""
+    over = database_now() - timedelta(minutes=1)
+    ApplyRun.objects.filter(pk=run.pk, state=RunState.DRAINING).update(drain_until=over)
+    FIRST_SEEN[run.world_id, run.run_id] = (over, -math.inf)
 
 
 def kill_worker(run: ApplyRun) -> None:

@@ -19,6 +19,7 @@ from worlds.models import ApplyRun, World
 from worlds.selectors import Member, holds_of, members_of, set_of
 from worlds.services.approval_facts import enough_approvals
 from worlds.services.budgets import satisfies_budgets
+from worlds.services.drain_watch import watched_seconds
 from worlds.services.run_rows import hold_of
 from worlds.stores.clock import world_now
 
@@ -36,6 +37,7 @@ def step_facts(*, world: World, run: ApplyRun, view: RunView, epoch: int, now: d
         admissible=_admissible(world, run, target.weights, now),
         set_valid=satisfies_budgets(run=run, content=target, before=current),
         closed_since=world.created_at if world.generation == 0 else None,
+        watched_seconds=_watched_seconds(world, view),
         replaced=_replaced(world, run, view),
     )
 
@@ -73,6 +75,13 @@ def still_bound(*, world: World, members: Mapping[InstanceKey, Member]) -> froze
 def _bound(world: World, keys: Iterable[InstanceKey]) -> QuerySet[StrategyInstance]:
     names = {key.strategy_id for key in keys}
     return StrategyInstance.objects.filter(world=world, strategy_id__in=names, withdrawn_at=None, wanted=True)
+
+
+def _watched_seconds(world: World, view: RunView) -> float:
+    """A drain is seen only once its state is committed: the freeze is visible to all by then (R4)."""
+    if view.state is not RunState.DRAINING:
+        return 0.0
+    return watched_seconds(world_id=world.id, run_id=view.run_id, drain_until=view.drain_until)
 
 
 def _replaced(world: World, run: ApplyRun, view: RunView) -> ActiveSet | None:

@@ -63,6 +63,7 @@ def good_facts(run: RunView, *, current: ActiveSet | None = None, holds: frozens
         approved=True,
         admissible=frozenset([*KEYS, ANT, BEE, CAT, DOG]),
         set_valid=True,
+        watched_seconds=60.0,
         replaced=run.plan.before if run.state is RunState.SWITCHED else None,
     )
 

@@ -76,6 +76,20 @@ def test_drain_never_starts_in_the_future_of_the_step() -> None:
     assert after.drain_until == NOW + DRAIN
 
 
+def test_drain_that_this_process_has_not_watched_waits_whatever_the_database_says() -> None:
+    run = replace(run_in(RunState.DRAINING), drain_until=NOW - timedelta(hours=1))
+
+    assert not next_step(run, replace(good_facts(run), watched_seconds=5.0), NOW).moved
+    assert next_step(run, replace(good_facts(run), watched_seconds=5.006), NOW).state is RunState.FROZEN
+
+
+def test_drain_of_a_world_that_never_permitted_anything_needs_no_watching() -> None:
+    run = run_in(RunState.DRAINING)
+    facts = replace(good_facts(run), watched_seconds=0.0, closed_since=NOW - timedelta(hours=1))
+
+    assert next_step(run, facts, NOW).state is RunState.FROZEN
+
+
 def test_drain_that_is_not_over_waits() -> None:
     run = replace(run_in(RunState.DRAINING), drain_until=NOW + timedelta(microseconds=1))
 
