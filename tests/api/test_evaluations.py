@@ -272,7 +272,7 @@ def test_wait_is_as_long_as_preferred_unless_too_many_wait_long(
     world: World, gateway: Caller, monkeypatch: pytest.MonkeyPatch, prefer: str, taken: int, seconds: float
 ) -> None:
     waited: list[float] = []
-    monkeypatch.setattr(waiting, "await_reply", lambda *, key, seconds: waited.append(seconds))
+    monkeypatch.setattr(waiting, "await_reply", lambda **wait: waited.append(wait["seconds"]))
     monkeypatch.setattr(waiting, "_long_waits", threading.Semaphore(waiting.LONG_WAITS - taken))
 
     gateway.post("/worlds/w1/evaluate", {"as_of": AS_OF}, prefer=prefer)
