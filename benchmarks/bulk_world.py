@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -11,7 +12,7 @@ from django.db import transaction
 from numpy.typing import NDArray
 
 from qmtl_worlds.contracts.ids import Side
-from strategies.codec import pack_numbers, pack_optional, pack_times
+from strategies.codec import pack_numbers, pack_times
 from strategies.models import Provenance, Segment, SeriesTrack, StrategyInstance
 from strategies.services.bind import Binding
 from strategies.services.currency import refresh_world_currency
@@ -24,6 +25,8 @@ from worlds.services.registry import NewWorld, create_world
 from worlds.work.seal import merge_segments
 
 SESSIONS: Final = 252
+SESSIONS_AT_ONCE: Final = 126
+"""A move takes so many of all instances at once, and puts bars of one time into one block."""
 SECTORS: Final = 11
 DRIVERS: Final = 40
 LAST_CLOSE: Final = datetime(2026, 3, 2, tzinfo=UTC)
@@ -47,10 +50,11 @@ selection:
 """
 
 
-def build_world(world_id: str, *, strategies: int, with_leverage: bool = False) -> World:
-    """Make a world whose strategies have a return, and a leverage if asked for, on 252 days up to ``LAST_CLOSE``.
+def build_world(world_id: str, *, strategies: int) -> World:
+    """Make a world whose strategies have a return on each of 252 days up to ``LAST_CLOSE``.
 
-    Bindings and policy go through their services, bars through the move that makes blocks of backfilled segments.
+    Bindings and policy go through their services, bars through the move that makes blocks of backfilled segments; as
+    with live bars, all that close together are in one block.
     """
     act = act_of_shell(reason="benchmark")
     create_world(new=NewWorld(world_id), act=act)
@@ -64,10 +68,8 @@ def build_world(world_id: str, *, strategies: int, with_leverage: bool = False) 
         for number in range(strategies)
     ]
     bind(world_id=world_id, bindings=bindings, act=act)
-    _fill(world_id, returns(strategies), with_leverage=with_leverage)
+    _fill(world_id, returns(strategies))
     refresh_world_currency(world_id=world_id, rule=freshness_rule(world))
-    while merge_segments(world_id=world_id):
-        pass
     return world
 
 
@@ -79,20 +81,27 @@ def returns(strategies: int) -> NDArray[np.float64]:
     return 0.007 * (drivers[rng.integers(0, DRIVERS, strategies)] + own) + 0.0003
 
 
-@transaction.atomic
-def _fill(world_id: str, matrix: NDArray[np.float64], *, with_leverage: bool) -> None:
+def _fill(world_id: str, matrix: NDArray[np.float64]) -> None:
     first = LAST_CLOSE - timedelta(days=SESSIONS - 1)
-    ts = array("q", [int((first + timedelta(days=day)).timestamp()) for day in range(SESSIONS)])
-    times, leverage = pack_times(ts), pack_optional(array("d", [1.0] * SESSIONS) if with_leverage else None)
+    ts = [int((first + timedelta(days=day)).timestamp()) for day in range(SESSIONS)]
     instances = list(StrategyInstance.objects.filter(world_id=world_id).order_by("id"))
     SeriesTrack.objects.bulk_create(
         SeriesTrack(instance=instance, provenance=Provenance.PAPER, first_ts=ts[0], last_ts=ts[-1])
         for instance in instances
     )
+    for start in range(0, SESSIONS, SESSIONS_AT_ONCE):
+        part = slice(start, start + SESSIONS_AT_ONCE)
+        _backfill(instances, array("q", ts[part]), matrix[:, part])
+        while merge_segments(world_id=world_id):
+            pass
+
+
+def _backfill(instances: Sequence[StrategyInstance], ts: array[int], matrix: NDArray[np.float64]) -> None:
+    times = pack_times(ts)
     Segment.objects.bulk_create(
         [
             Segment(
-                world_id=world_id,
+                world_id=instance.world_id,
                 instance=instance,
                 first_ts=ts[0],
                 last_ts=ts[-1],
@@ -100,7 +109,6 @@ def _fill(world_id: str, matrix: NDArray[np.float64], *, with_leverage: bool) ->
                 revision=1,
                 times=times,
                 ret=pack_numbers(array("d", row.tolist())),
-                leverage=leverage,
             )
             for instance, row in zip(instances, matrix, strict=True)
         ],

@@ -139,11 +139,12 @@ def candidates(world_id: str) -> CandidateColumns:
     found = fetch_packed(_CANDIDATES, (world_id,))
     columns = zip(*found, strict=True) if found else ((),) * _CANDIDATE_COLUMNS
     ids, keys, sectors, intervals, bound_at, fresh_until = columns
+    long, short = Side.LONG, Side.SHORT
     return CandidateColumns(
         instances=array("q", ids),
         keys=keys,
-        sides=tuple(Side.LONG if key.endswith(_LONG) else Side.SHORT for key in keys),
-        sectors=tuple(sector or None for sector in sectors),
+        sides=tuple([long if key.endswith(_LONG) else short for key in keys]),
+        sectors=tuple([sector or None for sector in sectors]),
         interval_seconds=array("q", intervals),
         bound_at=_times(bound_at),
         fresh_until=_times(fresh_until),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,13 +49,14 @@ class Frame:
 
 def sort_columns(inputs: EvaluationInput, *, selection_checksum: str) -> Frame:
     """Sort the input by key; streaks of another selection checksum begin anew."""
-    row = np.array(sorted(range(inputs.count), key=inputs.keys.__getitem__), dtype=np.int64)
+    order = sorted(range(inputs.count), key=inputs.keys.__getitem__)
+    row = np.array(order, dtype=np.int64)
     same = inputs.streak_checksum == selection_checksum
-    sectors = tuple(sorted({name for name in inputs.sector if name}))
-    number = {name: position for position, name in enumerate(sectors)}
-    sector = np.array([number[name] if name else NO_SECTOR for name in inputs.sector], dtype=np.int32)
+    sectors = tuple(sorted(name for name in set(inputs.sector) if name))
+    number: dict[str | None, int] = {name: position for position, name in enumerate(sectors)}
+    sector = np.fromiter(map(number.get, inputs.sector, repeat(NO_SECTOR)), np.int32, inputs.count)
     return Frame(
-        keys=tuple(inputs.keys[position] for position in row.tolist()),
+        keys=tuple(map(inputs.keys.__getitem__, order)),
         row=row,
         side=inputs.side[row].astype(np.uint8),
         bound_at=np.where(np.isnan(inputs.bound_at), np.inf, inputs.bound_at)[row],

@@ -27,7 +27,8 @@ def exposures_of(*, policy: CompiledPolicy, inputs: EvaluationInput, decision: D
     Correlations stand in the order of ``itertools.combinations`` of ``members``; None is unknown.
     """
     members = sorted({*decision.weights, *decision.before})
-    places = {key: place for place, key in enumerate(inputs.keys)}
+    wanted = set(members)
+    places = {key: place for place, key in enumerate(inputs.keys) if key in wanted}
     rows = np.array([places[key] for key in members], dtype=np.int64)
     panel = _rows_of(inputs.panel, rows)
     as_of = int(inputs.as_of.timestamp())

@@ -6,6 +6,7 @@ import base64
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any, Final
 
 import numpy as np
@@ -53,8 +54,8 @@ class UnpackedState:
 def pack_state(inputs: EvaluationInput, instances: NDArray[np.int64]) -> PackedState:
     """Pack the columns of ``inputs``; ``instances`` are the register's ids in their order."""
     sectors = tuple(sorted({sector for sector in inputs.sector if sector}))
-    numbers = {name: number for number, name in enumerate(sectors, start=1)}
-    codes = np.fromiter((numbers.get(sector or "", 0) for sector in inputs.sector), _SECTOR, inputs.count)
+    numbers: dict[str | None, int] = {name: number for number, name in enumerate(sectors, start=1)}
+    codes = np.fromiter(map(numbers.get, inputs.sector, repeat(0)), _SECTOR, inputs.count)
     columns = [instances.astype(_ID), codes]
     columns += [getattr(inputs, name).astype(kind) for name, kind in _COLUMNS]
     return PackedState(b"".join(column.tobytes() for column in columns), sectors)
