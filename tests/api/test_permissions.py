@@ -20,7 +20,6 @@ pytestmark = pytest.mark.django_db
 READERS: Final = frozenset({"runner", "submitter", "scheduler", "gateway"})
 GATEWAY: Final = frozenset({"gateway"})
 PUSHERS: Final = frozenset({"submitter", "gateway"})
-CLOSERS: Final = frozenset({"runner", "gateway"})
 NOBODY: Final[frozenset[str]] = frozenset()
 MACHINES: Final = ("runner", "submitter", "scheduler", "gateway")
 PEOPLE: Final = ("viewer", "author", "operator", "approver", "risk", "auditor", "admin")
@@ -71,7 +70,7 @@ ROUTES: Final = (
     Route("POST", "/apply/a1/approve", NOBODY, {"plan_hash": HASH}),
     Route("POST", "/apply/a1/reject", NOBODY),
     Route("POST", "/apply/a1/resume", NOBODY),
-    Route("POST", "/apply/a1/abort", CLOSERS),
+    Route("POST", "/apply/a1/abort", GATEWAY),
     Route("POST", "/rollback", GATEWAY, {"run_id": "a1", "to_generation": 1, "reason": "x"}),
     Route("GET", "/generations", READERS),
     Route("GET", "/generations/1", READERS),
@@ -80,8 +79,8 @@ ROUTES: Final = (
     Route("GET", "/activation?strategy_id=s1", READERS),
     Route("GET", "/activation/state_hash", READERS),
     Route("GET", "/policy/state_hash", READERS),
-    Route("POST", "/freeze", CLOSERS),
-    Route("POST", "/pause", CLOSERS),
+    Route("POST", "/freeze", GATEWAY),
+    Route("POST", "/pause", GATEWAY),
     Route("POST", "/unfreeze", NOBODY),
     Route("POST", "/resume", NOBODY),
 )

@@ -188,7 +188,12 @@ def test_token_of_one_strategy_touches_and_sees_no_other(world: World, bound: Ca
     assert limited.post(PUSH, {"ts": TIMES, "ret": RETURNS}).code == "strategy-not-found"
     assert limited.post("/worlds/w1/bindings", {"strategies": ["s1"]}).code == "strategy-not-found"
     assert limited.delete("/worlds/w1/bindings/s1").code == "strategy-not-found"
-    assert limited.post("/worlds/w1/decisions", {"strategies": ["s1"]}).code == "strategy-not-found"
+    assert limited.post("/worlds/w1/decisions", {"strategies": ["s2"]}).code == "permission-denied"
+
+
+def test_audit_is_for_tokens_of_every_strategy(world: World) -> None:
+    assert machine("gateway").get("/worlds/w1/audit").status == 200
+    assert machine("gateway", strategies=("s1",)).get("/worlds/w1/audit").code == "permission-denied"
 
 
 def test_reported_metrics_are_stored_once(bound: Caller) -> None:

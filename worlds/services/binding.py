@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from django.db import transaction
 
 from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.errors import PermissionDeniedError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from strategies.series import SeriesRows
 from strategies.services.append import IngestResult, SeriesTarget, append_returns
@@ -48,8 +49,14 @@ def unbind(*, world_id: str, strategy_id: str, side: Side | None, act: Act) -> t
 
 @transaction.atomic
 def choose_roster(*, world_id: str, strategies: Sequence[str], act: Act) -> RosterChange:
-    """Replace the list of wanted strategies; leaving it means withdrawn."""
+    """Replace the list of wanted strategies; leaving it means withdrawn.
+
+    Raises:
+        PermissionDeniedError: the actor's token is limited to some strategies, and this is about all of them.
+    """
     act.require("strategy.bind", world_id)
+    if act.grants.strategies is not None:
+        raise PermissionDeniedError(act.actor, permission="strategy.bind of every strategy")
     world = locked_world(world_id)
     change = set_roster(world_id=world_id, strategies=strategies, act=act)
     withdraw_members(world=world, keys=change.left, act=act)

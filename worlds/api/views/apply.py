@@ -11,7 +11,7 @@ from audit.selectors import find_newest_run
 from qmtl_worlds.contracts.acts import Grants
 from qmtl_worlds.contracts.errors import ApprovalNeedsSessionError, InputInvalidError, RunNotFoundError
 from qmtl_worlds.contracts.ids import InstanceKey, check_object_id, check_world_id
-from qmtl_worlds.contracts.plans import parse_plan
+from qmtl_worlds.contracts.plans import TransitionPlan, parse_plan
 from qmtl_worlds.contracts.states import RunState, wire_word
 from worlds.api.authentication import act_of, is_machine
 from worlds.api.bodies import read_json
@@ -71,7 +71,7 @@ class ApplyView(Endpoint):
             plan_hash=body.plan_hash,
             if_match=_if_match(request),
         )
-        return _answer(request_apply(world_id=world_id, request=asked, act=act))
+        return _answer(request_apply(world_id=world_id, request=asked, act=act), act.grants)
 
 
 class ApplyRunView(Endpoint):
@@ -151,7 +151,7 @@ class RollbackView(Endpoint):
         act = act_of(request, reason=body.reason)
         act.require("rollback.request", world_id)
         asked = RollbackRequest(run_id=body.run_id, to_generation=_target(world_id, body))
-        return _answer(request_rollback(world_id=world_id, request=asked, act=act))
+        return _answer(request_rollback(world_id=world_id, request=asked, act=act), act.grants)
 
 
 def _evaluation(world_id: str, run_id: str) -> str:
@@ -190,20 +190,25 @@ def _target(world_id: str, body: RollbackBody) -> int:
     return made
 
 
-def _answer(requested: Requested) -> Response:
+def _answer(requested: Requested, grants: Grants) -> Response:
     run = requested.run
     answer = ApplyAnswer(
         ok=run.state != RunState.HELD,
         run_id=run.run_id,
         phase=wire_word(RunState(run.state)),
         kind=run.kind,
-        active=[key.text for key in parse_plan(run.plan).after.weights],
+        active=_members(parse_plan(run.plan), grants),
         generation=run.target_generation or run.base_generation,
         reduce_run_id=run.reduce_run.run_id if run.reduce_run else None,
         plan_hash=run.plan_hash,
         replayed=requested.replayed,
     )
     return Response(answer, status=HTTPStatus.OK, headers={"Location": f"/worlds/{run.world_id}/apply/{run.run_id}"})
+
+
+def _members(plan: TransitionPlan, grants: Grants) -> list[str]:
+    """Return whom the plan leads to, as far as the caller may know of them."""
+    return [key.text for key in plan.after.weights if grants.knows_strategy(key.strategy_id)]
 
 
 def _shape(run: ApplyRun, grants: Grants) -> ApplyRunShape:
@@ -233,7 +238,7 @@ def _shape(run: ApplyRun, grants: Grants) -> ApplyRunShape:
             for change in plan.changes
             if grants.knows_strategy(change.key.strategy_id)
         ],
-        active=[key.text for key in plan.after.weights if grants.knows_strategy(key.strategy_id)],
+        active=_members(plan, grants),
         auto=run.auto,
         approvals_needed=run.approvals_needed,
         approvals=[

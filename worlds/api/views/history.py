@@ -9,6 +9,7 @@ from rest_framework.response import Response
 
 from audit.models import AuditEvent
 from audit.selectors import EventFilter, list_events
+from qmtl_worlds.contracts.errors import PermissionDeniedError
 from qmtl_worlds.contracts.ids import check_world_id
 from worlds.api.authentication import act_of
 from worlds.api.endpoint import Endpoint, reader_of
@@ -68,7 +69,10 @@ class AuditView(Endpoint):
     @documented(Operation("listAudit", "audit", "Read the audit", {200: EventPage}, query=AuditQuery))
     def get(self, request: Request, world_id: str) -> Response:
         """List events, newest first, each with its place in the hash chain."""
-        act_of(request).require("audit.read", check_world_id(world_id))
+        act = act_of(request)
+        act.require("audit.read", check_world_id(world_id))
+        if act.grants.strategies is not None:
+            raise PermissionDeniedError(act.actor, permission="audit.read of every strategy")
         get_world(world_id)
         query = read_query(request, AuditQuery)
         wanted = EventFilter(

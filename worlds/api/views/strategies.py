@@ -11,7 +11,7 @@ from strategies.selectors import get_roster
 from strategies.services.bind import Binding
 from worlds.api.authentication import act_of
 from worlds.api.bodies import read_json
-from worlds.api.endpoint import Endpoint, reader_of, require_strategy
+from worlds.api.endpoint import Endpoint, reader_of
 from worlds.api.openapi import Operation, documented
 from worlds.api.queries import read_query
 from worlds.api.shapes.strategies import (
@@ -110,10 +110,8 @@ class RosterView(Endpoint):
     def post(self, request: Request, world_id: str) -> Response:
         """Replace the roster; who leaves it is withdrawn."""
         check_world_id(world_id)
-        act, wanted = act_of(request), read_json(request, RosterBody).strategies
-        for name in wanted if act.grants.strategies is not None else ():
-            require_strategy(act, world_id, name)
-        change = choose_roster(world_id=world_id, strategies=wanted, act=act)
+        wanted = read_json(request, RosterBody).strategies
+        change = choose_roster(world_id=world_id, strategies=wanted, act=act_of(request))
         return Response(RosterShape(strategies=list(change.strategies)))
 
 
