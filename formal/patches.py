@@ -33,10 +33,12 @@ def patched(patches: Iterable[Patch]) -> Iterator[None]:
         yield
 
 
-def _rules(change: Callable[[Rule], Rule | None]) -> Patch:
-    """Return the table with every rule changed, or left out where ``change`` gives None."""
-    changed = tuple(after for rule in apply.TRANSITIONS if (after := change(rule)) is not None)
-    return Patch(apply, "TRANSITIONS", changed)
+def _rules(*changes: Callable[[Rule], Rule | None]) -> Patch:
+    """Return the table with every rule changed, or left out where a change gives None."""
+    rules: Iterable[Rule] = apply.TRANSITIONS
+    for change in changes:
+        rules = [after for rule in rules if (after := change(rule)) is not None]
+    return Patch(apply, "TRANSITIONS", tuple(rules))
 
 
 def _remove_all(_holds: frozenset[Hold], *, kind: HoldKind, owner: str) -> frozenset[Hold]:  # noqa: ARG001
@@ -48,7 +50,7 @@ def _step_unfenced(run: RunView, facts: StepFacts, now: datetime, *, timings: Ti
 
 
 def _draining_at_once(rule: Rule) -> Rule:
-    if actions.freeze in rule.actions:
+    if not {actions.freeze, actions.start_again}.isdisjoint(rule.actions):
         return replace(rule, actions=(*rule.actions, actions.start_drain))
     return replace(rule, actions=tuple(action for action in rule.actions if action is not actions.start_drain))
 
@@ -64,7 +66,7 @@ def _not_taking_over(rule: Rule) -> Rule | None:
 TABLE_PATCHES: Final[dict[str, tuple[Patch, ...]]] = {
     "B1": (Patch(holds, "remove", _remove_all),),
     "B2": (Patch(apply, "next_step", _step_unfenced),),
-    "B10": (_rules(_draining_at_once),),
+    "B10": (_rules(_draining_at_once, _without(guards.watched)),),
     "B11": (_rules(_without(guards.drained, guards.watched)),),
     "B13": (_rules(_not_taking_over),),
     "B15": (_rules(_without(guards.watched)),),

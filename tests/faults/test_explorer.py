@@ -5,14 +5,15 @@ from typing import cast
 
 import pytest
 
-from formal.explorer import EVERY_TIME, Report, explore
-from formal.mutants import MUTANTS, search
-from formal.patches import MEANINGS, Patch, patched
+from formal.explorer import EVERY_TIME, EXTENDED, Report, explore
+from formal.mutants import search
+from formal.patches import Patch, patched
 from formal.states import Scope
 from qmtl_worlds.lifecycle import apply
 from qmtl_worlds.lifecycle.apply import TRANSITIONS, Rule
 from qmtl_worlds.lifecycle.guards import Moment
 from qmtl_worlds.lifecycle.run import Transition
+from tests.faults.extended import only_extended
 
 pytestmark = pytest.mark.slow
 
@@ -74,11 +75,12 @@ def test_exploration_that_is_cut_short_says_so() -> None:
     assert (report.complete, report.violation) == (False, "")
 
 
-@pytest.mark.parametrize("name", MUTANTS)
-def test_explorer_finds_every_known_way_to_get_it_wrong(name: str) -> None:
-    report = search(name)
+@only_extended
+@pytest.mark.parametrize("scope", EXTENDED)
+def test_no_state_of_a_larger_world_breaks_an_invariant(scope: Scope) -> None:
+    report = explore(scope, most_states=2_000_000)
 
-    assert report.violation, f"{name} lives: {MEANINGS[name]}"
+    assert not report.violation, str(report)
 
 
 def test_counter_example_is_a_trace_to_read() -> None:

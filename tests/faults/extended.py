@@ -1,0 +1,12 @@
+"""Tests that take minutes run only where they are asked for."""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import pytest
+
+EXTENDED: Final = os.environ.get("QW_TEST_EXTENDED") == "1"
+
+only_extended: Final = pytest.mark.skipif(not EXTENDED, reason="takes minutes; QW_TEST_EXTENDED=1 runs it")

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from formal.patches import patched
+from tests.faults.extended import only_extended
+from tests.faults.simulator import simulate
+from tests.faults.simulator_mutants import MUTANTS
+from tests.faults.simulator_rows import BrokenInvariantError
+
+BLOCK = 500
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(10))
+def test_schedules_with_faults_keep_the_invariants_and_end(block: int) -> None:
+    ends: Counter[str] = Counter()
+    for seed in range(block * BLOCK, (block + 1) * BLOCK):
+        ends.update(simulate(seed).states)
+
+    assert ends["done"] > BLOCK
+    assert ends["rolled_back"] > 10
+
+
+@only_extended
+@pytest.mark.slow
+@pytest.mark.parametrize("block", range(1, 10))
+def test_many_more_schedules_keep_the_invariants_and_end(block: int) -> None:
+    endings = [simulate(seed) for seed in range(block * 5000, (block + 1) * 5000)]
+
+    assert len(endings) == 5000
+
+
+def test_seed_gives_the_same_history_again() -> None:
+    assert simulate(7) == simulate(7)
+    assert simulate(7) != simulate(8)
+
+
+def test_failure_names_its_seed_and_replays() -> None:
+    with patched(MUTANTS["B11"]):
+        with pytest.raises(BrokenInvariantError) as first:
+            simulate(3)
+        with pytest.raises(BrokenInvariantError) as again:
+            simulate(3)
+
+    assert str(first.value).startswith("seed 3: I1c ")
+    assert str(again.value) == str(first.value)
