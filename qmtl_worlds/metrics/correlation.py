@@ -134,18 +134,32 @@ class CorrelationScreen:
         if is_ready.all():
             return
         new = np.unique(rows[~is_ready])
-        values = np.array(self._returns[new].T, order="C")
+        values = self._returns[new]
         missing = np.isnan(values)
-        count = len(values) - np.count_nonzero(missing, axis=0)
+        count = values.shape[1] - np.count_nonzero(missing, axis=1)
+        has_gaps = count < values.shape[1]
+        np.copyto(values, 0.0, where=missing)
         with np.errstate(all="ignore"):
-            squares = _center(values, missing, count)
-            values /= np.sqrt(squares)
-        is_flat = squares == 0.0
-        values[:, is_flat] = 0.0
-        self._units[new] = np.ascontiguousarray(values.T)
+            values -= (values.sum(axis=1) / count)[:, np.newaxis]
+            if has_gaps.any():
+                np.copyto(values, 0.0, where=missing)
+            squares = np.einsum("ij,ij->i", values, values)
+            values /= np.sqrt(squares)[:, np.newaxis]
+        is_flat = self._find_flat(new, squares, count)
+        values[is_flat] = 0.0
+        self._units[new] = values
         self._is_flat[new] = is_flat
-        self._has_gaps[new] = count < len(values)
+        self._has_gaps[new] = has_gaps
         self._is_ready[new] = True
+
+    def _find_flat(self, rows: Rows, squares: Floats, count: NDArray[np.int64]) -> Mask:
+        """Tell which rows have no variance; where the quick sum comes near that, the fixed-order one decides."""
+        is_flat = ~(squares > _NEARLY_FLAT * ROUNDING * ROUNDING * count)
+        doubtful = np.flatnonzero(is_flat)
+        values = np.array(self._returns[rows[doubtful]].T, order="C")
+        with np.errstate(all="ignore"):
+            is_flat[doubtful] = _center(values, np.isnan(values), count[doubtful]) == 0.0
+        return is_flat
 
     def _screen_complete(self, rows: Rows, chosen: Rows) -> tuple[Floats, Mask, Mask]:
         size = self._units[rows] @ self._units[chosen].T
@@ -170,6 +184,8 @@ class CorrelationScreen:
         return size, count < self._min_overlap, ~(is_clear & np.isfinite(size))
 
 
+_NEARLY_FLAT: Final = 4.0
+"""How near to rounding a sum of squares must come before it is summed again in fixed order."""
 _NO_ROWS: Final[Rows] = np.empty(0, dtype=np.int64)
 
 
