@@ -70,7 +70,7 @@ def test_a_superuser_without_roles_manages_accounts_and_sees_no_world(world: Wor
     page = admin_client.get(reverse("admin:worlds_world_change", args=[world.id]))
     people = admin_client.get(reverse("admin:auth_user_changelist"))
 
-    assert world.id not in home
+    assert reverse("admin:worlds_world_change", args=[world.id]) not in home
     assert page.status_code == 404
     assert people.status_code == 200
 
