@@ -126,7 +126,16 @@ class ApplyRunAdmin(ActingAdmin):
     """One row a run; its page shows the plan."""
 
     buttons = BUTTONS
-    list_display = ("run_shown", "world_shown", "kind", "state_shown", "changes", "asked_by", "requested_at", "state_reason")
+    list_display = (
+        "run_shown",
+        "world_shown",
+        "kind",
+        "state_shown",
+        "changes",
+        "asked_by",
+        "requested_at",
+        "state_reason",
+    )
     list_filter = ("state", "kind")
     list_select_related = ("world", "policy")
     search_fields = ("run_id", "requested_by", "reason", "request_id")
