@@ -52,6 +52,9 @@ byte i, w, k, n, half, alive; bit hasold, hasnew, ok;
 #define LIVE(x) (x == queued || x == freezing || x == draining || x == frozen || x == switched || x == rolling_back)
 #define EXCLUSIVE(x) (LIVE(x) || x == held)
 #define GOAL(x) (x == 0 -> CAT : BEE + CAT)
+/* What a reduce run has cut meanwhile stays cut: at the switch, and where the switch is undone. */
+#define MERGED(x) (GOAL(i) & ~(r[i].base & ~(x)))
+#define UNDONE (r[i].was & ~(MERGED(r[i].was) & ~content))
 #define LESS(x) x = ((x == 0 || x == NONE) -> x : x - 1)
 #define COPY(a, b) a.rev = b.rev; a.mask = b.mask; a.ticks = b.ticks; a.old = b.old; a.torn = b.torn
 #define CLEAR(a) a.rev = 0; a.mask = 0; a.ticks = 0; a.old = 0; a.torn = 0
@@ -87,9 +90,9 @@ inline commit(what, number) {
     OUTDATE(redis); OUTDATE(replica); OUTDATE(shot)
 }
 #ifdef B8
-#define UNDO commit(r[i].was, gen - 1)
+#define UNDO commit(UNDONE, gen - 1)
 #else
-#define UNDO commit(r[i].was, gen + 1)
+#define UNDO commit(UNDONE, gen + 1)
 #endif
 
 inline end(x) {
@@ -143,7 +146,7 @@ inline land() {
     :: i != REDUCE && to == freezing -> GO(i, queued, step, freezing); own[i] = 1; fences = 1
     :: i != REDUCE && to == draining -> GO(i, freezing, step, draining)
     :: i != REDUCE && to == frozen -> GO(i, draining, step, frozen)
-    :: i != REDUCE && to == switched -> GO(i, frozen, step, switched); r[i].was = content; commit(GOAL(i), gen + 1)
+    :: i != REDUCE && to == switched -> GO(i, frozen, step, switched); r[i].was = content; commit(MERGED(content), gen + 1)
     :: i != REDUCE && to == done -> GO(i, switched, step, done); UNFREEZE; end(i)
     :: i != REDUCE && to == rolled_back -> GO(i, rolling_back, step, rolled_back); UNFREEZE; end(i)
     :: i != REDUCE && to == cancelled && r[i].st == queued -> GO(i, queued, step, cancelled); end(i)
