@@ -19,5 +19,7 @@ class WorldsConfig(AppConfig):
             AppendOnly("worlds_activationset"),
             AppendOnly("worlds_activationentry"),
             AppendOnly("worlds_approval"),
+            AppendOnly("worlds_equitysnapshot"),
+            Immutable("worlds_reopening", when="OLD.state <> 'requested'"),
             Immutable("worlds_applyrun", when="OLD.state IN ('done', 'cancelled', 'rolled_back')"),
         )

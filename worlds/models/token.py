@@ -22,6 +22,11 @@ class ApiToken(models.Model):
     secret_hash = models.CharField(max_length=64)
     worlds = models.ManyToManyField(World, blank=True, related_name="tokens")
     strategies = models.JSONField(default=list, blank=True, help_text="strategy ids; empty for all")
+    provenance = models.CharField(
+        max_length=8,
+        blank=True,
+        help_text="where the returns that it pushes come from; empty: as the mode of the world",
+    )
     created_by = models.CharField(max_length=200)
     created_at = models.DateTimeField()
     expires_at = models.DateTimeField()

@@ -54,6 +54,12 @@ class World(models.Model):
         SHADOW = "shadow"
         REPLAY = "replay"
 
+    class Level(models.TextChoices):
+        """How far a gate is shut: orders that reduce risk pass, or none does."""
+
+        REDUCE_ONLY = "reduce_only"
+        CLOSED = "closed"
+
     id = models.CharField(
         primary_key=True,
         max_length=63,
@@ -71,6 +77,15 @@ class World(models.Model):
     allow_live_wish = models.BooleanField(default=False)
     paused = models.BooleanField(default=False, help_text="no increase starts by itself")
     lease_ms = models.PositiveIntegerField(default=LEASE_MS)
+    on_lease_expiry = models.CharField(
+        max_length=11,
+        choices=Level.choices,
+        default=Level.REDUCE_ONLY,
+        help_text="what a Runner that hears nothing may do",
+    )
+    circuit_level = models.CharField(
+        max_length=11, choices=Level.choices, default=Level.REDUCE_ONLY, help_text="what a tripped circuit lets through"
+    )
     incarnation = models.PositiveBigIntegerField(default=1)
     generation = models.PositiveBigIntegerField(default=0)
     sequence = models.PositiveBigIntegerField(default=0)
@@ -96,6 +111,10 @@ class World(models.Model):
             models.CheckConstraint(condition=~Q(compat="qmtl") | Q(mode="paper"), name="world_compat_is_paper"),
             models.CheckConstraint(
                 condition=Q(mode="replay") | Q(replay_now__isnull=True), name="world_replay_clock_only_in_replay"
+            ),
+            models.CheckConstraint(
+                condition=Q(on_lease_expiry__in=["reduce_only", "closed"], circuit_level__in=["reduce_only", "closed"]),
+                name="world_levels_known",
             ),
         )
 
