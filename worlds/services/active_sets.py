@@ -10,6 +10,7 @@ from qmtl_worlds.contracts.errors import PlanStaleError
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.plans import ActiveSet
 from qmtl_worlds.contracts.states import RunState
+from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.holds import HoldKind
 from strategies.models import StrategyInstance
 from worlds.models import ActivationEntry, ActivationSet, ApplyRun, Demotion, GateHold, World
@@ -33,6 +34,7 @@ def commit_set(*, world: World, run: ApplyRun, content: ActiveSet, act: Act) -> 
     committed = ActivationSet.objects.create(
         world=world, generation=world.generation, content_hash=content.content_hash, run=run, created_at=act.now
     )
+    reach("switch.set_inserted")
     arrivals = _arrivals(world, run, newcomers, at)
     members = arrivals | before
     if gone := sorted(content.weights.keys() - members.keys()):
@@ -40,6 +42,7 @@ def commit_set(*, world: World, run: ApplyRun, content: ActiveSet, act: Act) -> 
     ActivationEntry.objects.bulk_create(
         _entry(committed, members[key], weight) for key, weight in content.weights.items()
     )
+    reach("switch.entries_inserted")
     left = {member: at for key, member in before.items() if key not in content.weights}
     _start_cool_downs(left | _withdrawn_at(world, left))
     _lift_withdrawals(world, content)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 import structlog
@@ -12,6 +13,7 @@ from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.plans import ActiveSet
 from qmtl_worlds.contracts.states import TERMINAL_STATES, RunState
+from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.apply import Event, fire, next_step
 from qmtl_worlds.lifecycle.run import (
     AddHold,
@@ -72,6 +74,7 @@ def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
         epoch = _step(world_id, run_id, epoch, act)
         if epoch is None:
             break
+        reach("advance.between_steps")
     return get_apply_run(world_id, run_id)
 
 
@@ -128,6 +131,7 @@ def _step(world_id: str, run_id: str, epoch: int | None, act: Act) -> int | None
 
 def _claim(world: World, run: ApplyRun, view: RunView, act: Act) -> RunView | None:
     """Become the run's worker, where it has none or its worker's lease ran out."""
+    reach("advance.before_claim")
     facts = step_facts(world=world, run=run, view=view, epoch=view.epoch, now=act.now)
     transition = fire(Event.TAKE_OVER, view, facts, act.now, timings=timings_of(world, now=act.now))
     if not transition.moved:
@@ -137,6 +141,7 @@ def _claim(world: World, run: ApplyRun, view: RunView, act: Act) -> RunView | No
     run.save(update_fields=RUN_COLUMNS)
     if transition.reason in _EVENT_KINDS:
         _record(world, run, transition, act, before=run.state)
+    reach("advance.after_claim")
     return after
 
 
@@ -153,13 +158,16 @@ def _carry_out(world: World, run: ApplyRun, after: RunView, transition: Transiti
     for effect in transition.effects:
         _do(effect, world, run, act)
     run.save()
+    transaction.on_commit(partial(reach, "advance.after_commit", run.state))
     payload = {"run_id": run.run_id, "phase": run.state, "generation": world.generation}
     if transition.visible or run.state != before_state:
         announce(
             world, kind="activation_updated" if transition.visible else "apply_updated", payload=payload, now=act.now
         )
         project_after_commit(world_id=world.id)
+    reach("advance.before_audit", run.state)
     _record(world, run, transition, act, before=before_state)
+    reach("advance.before_commit", run.state)
 
 
 def _do(effect: Effect, world: World, run: ApplyRun, act: Act) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from django.db import transaction
@@ -30,6 +31,7 @@ from qmtl_worlds.contracts.plans import (
     parse_active_set,
     parse_plan,
 )
+from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.approval import AutoFacts, AutoLimits, auto_refusal
 from qmtl_worlds.lifecycle.plan import same_change
 from worlds.models import ActivationSet, ApplyRun, PolicyChange, PolicyVersion, World
@@ -116,7 +118,10 @@ def request_apply(*, world_id: str, request: ApplyRequest, act: Act) -> Requeste
     reduced = None if request.by_hand else _reduced(evaluation)
     new = NewRun(world, request.run_id, plan, policy, evaluation, request.digest, reduced=reduced)
     auto = may_go_ahead(world=world, plan=plan, policy=policy, act=act)
-    return Requested(start_parts(new=new, act=act, auto=auto), replayed=False)
+    requested = Requested(start_parts(new=new, act=act, auto=auto), replayed=False)
+    transaction.on_commit(partial(reach, "request.after_commit"))
+    reach("request.before_commit")
+    return requested
 
 
 def carry_out_scheduled(*, world: World, evaluation: AuditRun, act: Act) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 
@@ -10,6 +11,7 @@ from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import PlanStaleError, RunStateError, SelfApprovalError
 from qmtl_worlds.contracts.states import RunState
+from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.apply import Event
 from qmtl_worlds.lifecycle.approval import check_approver
 from worlds.models import ApplyRun, Approval
@@ -48,7 +50,9 @@ def approve(*, world_id: str, run_id: str, plan_hash: str, reauthenticated_at: d
         return run
     record(chain=world_id, kind="apply.approved", act=act, subject=run.plan_hash, run_id=run_id)
     run = fire_event(world_id=world_id, run_id=run_id, event=Event.APPROVE, act=act)
+    transaction.on_commit(partial(reach, "approve.after_commit"))
     ring_after_commit(task=ADVANCE, queue="control", world_id=world_id, run_id=run_id)
+    reach("approve.before_commit")
     return run
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from django.db import transaction
 
 from audit.recorder import record
 from qmtl_worlds.contracts.activation import GateLevel
 from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 from worlds.models import GateHold, World
 from worlds.services.changes import announce, locked_world
@@ -22,6 +25,8 @@ def freeze(*, world_id: str, act: Act) -> World:
         announce(world, kind="activation_updated", payload={"hold": HoldKind.FREEZE}, now=act.now)
         project_after_commit(world_id=world.id)
         record(chain=world.id, kind="gate.frozen", act=act, subject=world.id)
+        transaction.on_commit(partial(reach, "hold.after_commit", "freeze"))
+        reach("hold.before_commit", "freeze")
     return world
 
 
@@ -34,6 +39,8 @@ def unfreeze(*, world_id: str, act: Act) -> World:
         announce(world, kind="activation_updated", payload={"hold_lifted": HoldKind.FREEZE}, now=act.now)
         project_after_commit(world_id=world.id)
         record(chain=world.id, kind="gate.unfrozen", act=act, subject=world.id)
+        transaction.on_commit(partial(reach, "hold.after_commit", "unfreeze"))
+        reach("hold.before_commit", "unfreeze")
     return world
 
 

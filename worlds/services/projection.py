@@ -6,6 +6,7 @@ import structlog
 from django.db import transaction
 
 from qmtl_worlds.contracts.errors import StoreUnavailableError
+from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.gate import answer
 from worlds.services.gate_facts import member_facts, read_committed
 from worlds.stores.redis_projection import redis_now_ms, replace_copy
@@ -26,13 +27,16 @@ def project_world(*, world_id: str) -> bool:
     Raises:
         StoreUnavailableError: Redis does not answer.
     """
+    reach("project.before_time")
     started_ms = redis_now_ms()  # before the rows are read (R2)
+    reach("project.before_rows")
     reading = read_committed(world_id=world_id, read=lambda world: member_facts(world=world))
     if not reading.facts.confirmed:
         return False
     world = reading.world
     answers = {key.text: answer(entry, reading.facts, reading.at) for key, entry in sorted(reading.entries.items())}
-    return replace_copy(
+    reach("project.before_lua")
+    done = replace_copy(
         world_id=world.id,
         position=reading.facts.position,
         deadline_ms=started_ms + world.lease_ms,
@@ -42,6 +46,8 @@ def project_world(*, world_id: str) -> bool:
             for key, body in answers.items()
         },
     )
+    reach("project.after_lua")
+    return done
 
 
 def _project_if_possible(world_id: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 
 from django.db import transaction
 
@@ -14,6 +15,7 @@ from qmtl_worlds.contracts.digests import digest
 from qmtl_worlds.contracts.errors import InputInvalidError, RunIdReusedError
 from qmtl_worlds.contracts.ids import InstanceKey, check_object_id
 from qmtl_worlds.contracts.plans import TransitionPlan
+from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.holds import HoldKind, barred
 from qmtl_worlds.lifecycle.rollback import RollbackPreview, preview, rollback_plan
 from worlds.models import ApplyRun, World
@@ -84,7 +86,10 @@ def request_rollback(*, world_id: str, request: RollbackRequest, act: Act) -> Re
         request.digest,
         rollback_to=request.to_generation,
     )
-    return Requested(start_parts(new=new, act=act, auto=False), replayed=False)
+    requested = Requested(start_parts(new=new, act=act, auto=False), replayed=False)
+    transaction.on_commit(partial(reach, "rollback.after_commit"))
+    reach("rollback.before_commit")
+    return requested
 
 
 def _plan(world: World, request: RollbackRequest, now: datetime) -> TransitionPlan:

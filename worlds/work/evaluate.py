@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, Final
 
 import numpy as np
@@ -18,6 +19,7 @@ from qmtl_worlds.contracts.errors import PlanStaleError, RunNotFoundError, World
 from qmtl_worlds.contracts.reasons import DecisionVerdict
 from qmtl_worlds.decision.outcome import Decision
 from qmtl_worlds.decision.pipeline import decide
+from qmtl_worlds.failpoints import reach
 from strategies.models import StrategyInstance
 from strategies.services.revision import pin_revision
 from worlds.models import World
@@ -135,6 +137,8 @@ def _store(run: AuditRun, decision: Decision, gathered: Gathered, outcome: RunOu
     announce(world, kind="evaluation_run_updated", payload=payload, now=act.now)
     if run.kind == RunKind.SCHEDULED:
         carry_out_scheduled(world=world, evaluation=finished, act=act)
+    transaction.on_commit(partial(reach, "evaluate.after_commit"))
+    reach("evaluate.before_commit")
     return finished
 
 

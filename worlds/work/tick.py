@@ -14,6 +14,7 @@ from django.db import OperationalError
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import StoreUnavailableError, WorldsError
 from qmtl_worlds.contracts.states import LIVE_STATES, RunState
+from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.apply import Event
 from worlds.models import ApplyRun, World
 from worlds.services.advance import advance, count_failure, fire_event
@@ -30,13 +31,19 @@ def tick() -> None:
     """Do everything that is due now; a world that refuses does not keep the others waiting."""
     act = act_of_system(reason="tick")
     last = beat(process=TICK, now=act.now)
+    reach("tick.before", "advance")
     for run in _live_runs():
         _guarded(_advance, run, act)
+    reach("tick.before", "expire")
     for run in _expired_runs(act.now):
         _guarded(_expire, run, act)
+    reach("tick.before", "claim")
     claim_due_slots(act=act_of_schedule(reason="schedule"))
+    reach("tick.before", "evaluations")
     see_to_evaluations(last=last, act=act)
+    reach("tick.before", "projection")
     _project_all()
+    reach("tick.before", "end")
 
 
 def _live_runs() -> list[ApplyRun]:
