@@ -16,14 +16,16 @@ import subprocess
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from signal import SIGINT
+from signal import SIGINT, SIGQUIT
 
 from qmtl_worlds.embedded.process import Account, LaunchError, spawn, stop, tail, wait_until_ready
 
 PROGRAMS = ("initdb", "postgres")
 USER = "qmtl_worlds"
 # A test's data need not survive the machine; every commit is ten times cheaper for it.
-UNSAFE_AND_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+UNSAFE_AND_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=50")
+# As safe as may be while the machine itself does not fail: a commit survives any crash of the server.
+SURVIVES_CRASHES = ("fsync=off", "synchronous_commit=on", "max_connections=120")
 _SYSTEM_VERSIONS = Path("/usr/lib/postgresql")
 _PORT_ATTEMPTS = 5
 _READY_LINE = 7
@@ -36,6 +38,8 @@ class Postgres:
     folder: Path
     port: int
     process: subprocess.Popen[bytes]
+    programs: Path
+    options: tuple[str, ...] = UNSAFE_AND_FAST
 
     @property
     def url(self) -> str:
@@ -47,9 +51,19 @@ class Postgres:
         stop(self.process, ask=SIGINT)
         shutil.rmtree(self.folder, ignore_errors=True)
 
+    def crash(self) -> None:
+        """End the server at once, as an immediate stop does: no connection is told, nothing is written out."""
+        stop(self.process, ask=SIGQUIT)
 
-def start() -> Postgres:
+    def start_again(self) -> Postgres:
+        """Serve the same data at the same address, after recovery where the server crashed."""
+        return _serve(self.programs, self.folder, _unprivileged_account(), options=self.options, port=self.port)
+
+
+def start(*, options: tuple[str, ...] = UNSAFE_AND_FAST) -> Postgres:
     """Make a database cluster in a temporary folder and serve it on a free port of the loopback.
+
+    ``options`` are settings of the server, ``UNSAFE_AND_FAST`` or ``SURVIVES_CRASHES``.
 
     Raises:
         LaunchError: no binaries, or they fail; never a silent skip.
@@ -63,7 +77,7 @@ def start() -> Postgres:
         data.mkdir(mode=0o700)
         _give(account, folder, data)
         _initialize(programs, data, account)
-        server = _serve(programs, folder, account)
+        server = _serve(programs, folder, account, options=options)
         on_failure.pop_all()
     return server
 
@@ -140,12 +154,14 @@ def _initialize(programs: Path, data: Path, account: Account | None) -> None:
         raise LaunchError(f"initdb failed:\n{tail(log)}")
 
 
-def _serve(programs: Path, folder: Path, account: Account | None) -> Postgres:
-    """Serve on a free port; another process may take it in between, so try some."""
+def _serve(
+    programs: Path, folder: Path, account: Account | None, *, options: tuple[str, ...], port: int | None = None
+) -> Postgres:
+    """Serve on ``port``, else on a free one; another process may take it in between, so try some."""
     for attempt in range(1, _PORT_ATTEMPTS + 1):
-        port = _free_port()
+        chosen = port or _free_port()
         log = folder / "postgres.log"
-        process = spawn(_command(programs, folder, port), log=log, account=account)
+        process = spawn(_command(programs, folder, chosen, options), log=log, account=account)
         try:
             wait_until_ready(process, lambda: _is_ready(folder / "data"), log=log)
         except LaunchError:
@@ -153,20 +169,19 @@ def _serve(programs: Path, folder: Path, account: Account | None) -> Postgres:
             if attempt == _PORT_ATTEMPTS:
                 raise
         else:
-            return Postgres(folder, port, process)
+            return Postgres(folder, chosen, process, programs, options)
     raise AssertionError("the last attempt returns or raises")
 
 
-def _command(programs: Path, folder: Path, port: int) -> list[str]:
+def _command(programs: Path, folder: Path, port: int, options: tuple[str, ...]) -> list[str]:
     settings = [
         "listen_addresses=127.0.0.1",
         f"unix_socket_directories={folder}",
-        "max_connections=50",
         "timezone=UTC",
-        *UNSAFE_AND_FAST,
+        *options,
     ]
-    options = [word for setting in settings for word in ("-c", setting)]
-    return [str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port), *options]
+    words = [word for setting in settings for word in ("-c", setting)]
+    return [str(programs / "postgres"), "-D", str(folder / "data"), "-p", str(port), *words]
 
 
 def _free_port() -> int:

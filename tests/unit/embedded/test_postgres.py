@@ -29,6 +29,23 @@ def test_started_server_serves_utf8_on_the_loopback_and_leaves_nothing() -> None
 
 
 @pytest.mark.slow
+@pytest.mark.fault
+def test_crashed_server_comes_back_with_what_was_committed() -> None:
+    server = postgres.start(options=postgres.SURVIVES_CRASHES)
+    with psycopg.connect(server.url) as connection:
+        connection.execute("CREATE TABLE kept AS SELECT 42 AS answer")
+
+    server.crash()
+    again = server.start_again()
+    with psycopg.connect(again.url) as connection:
+        row = connection.execute("SELECT answer FROM kept").fetchone()
+    again.stop()
+
+    assert row == (42,)
+    assert again.url == server.url
+
+
+@pytest.mark.slow
 def test_binaries_of_a_closed_folder_are_copied_and_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _only_the_wheel(monkeypatch)
     package = postgres.find_programs().parent.parent
