@@ -44,7 +44,7 @@ def commit_set(*, world: World, run: ApplyRun, content: ActiveSet, act: Act) -> 
     )
     reach("switch.entries_inserted")
     left = {member: at for key, member in before.items() if key not in content.weights}
-    _start_cool_downs(left | _withdrawn_at(world, left))
+    _start_cool_downs(left | _held_since(world, left))
     _lift_withdrawals(world, content)
     return committed
 
@@ -86,15 +86,16 @@ def _instances(world: World, keys: frozenset[InstanceKey]) -> dict[InstanceKey, 
     return {instance.key: instance.pk for instance in current if instance.key in keys}
 
 
-def _withdrawn_at(world: World, left: Iterable[Member]) -> dict[Member, datetime]:
-    """Return since when those of ``left`` that were withdrawn were held: their cool-down counts from there.
+def _held_since(world: World, left: Iterable[Member]) -> dict[Member, datetime]:
+    """Return since when those of ``left`` that were withdrawn, killed or deactivated were held: they cool down from it.
 
     Holds are dated by the database's time, which says nothing in a replay.
     """
     if world.mode == World.Mode.REPLAY:
         return {}
-    holds = GateHold.objects.filter(world=world, kind=HoldKind.WITHDRAWN.value)
-    placed = dict(holds.values_list("scope", "placed_at"))
+    kinds = [HoldKind.WITHDRAWN.value, HoldKind.KILL.value, HoldKind.OVERRIDE.value]
+    holds = GateHold.objects.filter(world=world, kind__in=kinds).exclude(scope="").order_by("-placed_at")
+    placed = dict(holds.values_list("scope", "placed_at"))  # of several the first one counts
     return {member: placed[member.key.text] for member in left if member.key.text in placed}
 
 

@@ -8,7 +8,7 @@ from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.plans import ChangeReason, TransitionPlan, active_set
 from qmtl_worlds.lifecycle.holds import HoldKind, make_hold
-from worlds.models import World
+from worlds.models import ApplyRun, World
 from worlds.selectors import members_of, policy_in_force, set_of
 from worlds.services.changes import announce
 from worlds.services.holds import place_hold
@@ -23,11 +23,22 @@ def withdraw_members(*, world: World, keys: Iterable[InstanceKey], act: Act) -> 
     """
     members = members_of(world.id, world.generation)
     leaving = sorted(key for key in keys if key in members)
-    if not leaving:
-        return
     for key in leaving:
         hold = make_hold(HoldKind.WITHDRAWN, key.text, key=key)
         place_hold(world=world, hold=hold, act=act)
+    drop_members(world=world, keys=leaving, cause=ChangeReason.WITHDRAWN, act=act)
+
+
+def drop_members(*, world: World, keys: Iterable[InstanceKey], cause: ChangeReason, act: Act) -> ApplyRun | None:
+    """Start the reduce run that takes those of ``keys`` that are active out of the set; None where none is.
+
+    The caller holds the world's lock and has put a hold on each: from that on no order of theirs increases risk, and
+    their cool-down counts from it.
+    """
+    members = members_of(world.id, world.generation)
+    leaving = sorted(key for key in keys if key in members)
+    if not leaving:
+        return None
     before = set_of(members)
     policy = policy_in_force(world)
     plan = TransitionPlan(
@@ -36,8 +47,15 @@ def withdraw_members(*, world: World, keys: Iterable[InstanceKey], act: Act) -> 
         policy_checksum=policy.checksum,
         before=before,
         after=active_set({key: weight for key, weight in before.weights.items() if key not in leaving}),
-        reasons=tuple((key, ChangeReason.WITHDRAWN) for key in leaving),
+        reasons=tuple((key, cause) for key in leaving),
     )
-    sequence = announce(world, kind="activation_updated", payload={"withdrawn": [k.text for k in leaving]}, now=act.now)
-    create_reduce_run(new=NewRun(world, f"withdraw:{world.generation}.{sequence}", plan, policy), act=act)
+    payload = {_PAYLOADS.get(cause, cause.value): [key.text for key in leaving]}
+    sequence = announce(world, kind="activation_updated", payload=payload, now=act.now)
+    run_id = f"{_PREFIXES.get(cause, cause.value)}:{world.generation}.{sequence}"
+    run = create_reduce_run(new=NewRun(world, run_id, plan, policy), act=act)
     project_after_commit(world_id=world.id)
+    return run
+
+
+_PAYLOADS = {ChangeReason.OPERATOR: "deactivated"}
+_PREFIXES = {ChangeReason.WITHDRAWN: "withdraw", ChangeReason.KILLED: "kill", ChangeReason.OPERATOR: "deactivate"}
