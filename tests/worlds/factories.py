@@ -21,6 +21,7 @@ from worlds.services.binding import bind, ingest
 from worlds.services.members import grant_role
 from worlds.services.policies import approve_policy, request_policy, store_policy
 from worlds.services.registry import NewWorld, create_world
+from worlds.stores.clock import database_now
 
 POLICY = """\
 world: {world}
@@ -68,7 +69,7 @@ def put_policy(world: World, *, author: User, approver: User, version: int = 1, 
     """Store a policy as one person and put it in force as another."""
     policy = store_policy(world_id=world.id, text=text.format(world=world.id, version=version), act=act_of(author))
     change = request_policy(world_id=world.id, version=version, act=act_of(author))
-    approve_policy(change_id=change.pk, act=act_of(approver))
+    approve_policy(change_id=change.pk, reauthenticated_at=database_now(), act=act_of(approver))
     world.refresh_from_db()
     return policy
 

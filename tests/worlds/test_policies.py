@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from django.db import DatabaseError, transaction
 from audit.models import AuditEvent
 from qmtl_worlds.contracts.errors import (
     AlreadyExistsError,
+    ApprovalNeedsSessionError,
     PermissionDeniedError,
     PolicyInvalidError,
     PolicyNotFoundError,
@@ -24,6 +26,7 @@ from worlds.models import OutboxEvent, PolicyChange, PolicyVersion, World
 from worlds.services.authority import act_of_system
 from worlds.services.policies import approve_policy, reject_policy, request_policy, store_policy
 from worlds.services.registry import NewWorld, create_world
+from worlds.stores.clock import database_now
 
 pytestmark = pytest.mark.django_db
 
@@ -79,7 +82,7 @@ def test_version_number_that_is_taken_by_another_text_is_a_conflict(bare: World,
 def test_policy_comes_into_force_by_a_second_person(bare: World, alice: User, bob: User) -> None:
     change = asked(bare, alice)
 
-    approve_policy(change_id=change.pk, act=act_of(bob))
+    approve_policy(change_id=change.pk, reauthenticated_at=database_now(), act=act_of(bob))
 
     bare.refresh_from_db()
     assert bare.policy is not None
@@ -95,7 +98,7 @@ def test_author_cannot_approve_even_where_somebody_else_requested(bare: World, b
     change = request_policy(world_id=bare.id, version=1, act=act_of(dave))
 
     with pytest.raises(SelfApprovalError):
-        approve_policy(change_id=change.pk, act=act_of(carol))
+        approve_policy(change_id=change.pk, reauthenticated_at=database_now(), act=act_of(carol))
 
 
 def test_requester_cannot_approve(bare: World, alice: User) -> None:
@@ -104,24 +107,38 @@ def test_requester_cannot_approve(bare: World, alice: User) -> None:
     change = request_policy(world_id=bare.id, version=1, act=act_of(carol))
 
     with pytest.raises(SelfApprovalError):
-        approve_policy(change_id=change.pk, act=act_of(carol))
+        approve_policy(change_id=change.pk, reauthenticated_at=database_now(), act=act_of(carol))
 
 
 def test_machine_cannot_approve(bare: World, alice: User) -> None:
     change = asked(bare, alice)
 
     with pytest.raises(PermissionDeniedError):
-        approve_policy(change_id=change.pk, act=act_of_system(reason="test"))
+        approve_policy(change_id=change.pk, reauthenticated_at=database_now(), act=act_of_system(reason="test"))
+
+
+@pytest.mark.parametrize("age", [timedelta(minutes=6), timedelta(seconds=-60), None])
+def test_approval_without_a_recent_password_is_refused(
+    bare: World, alice: User, bob: User, age: timedelta | None
+) -> None:
+    change = asked(bare, alice)
+    act = act_of(bob)
+
+    with pytest.raises(ApprovalNeedsSessionError):
+        approve_policy(change_id=change.pk, reauthenticated_at=None if age is None else act.now - age, act=act)
+
+    bare.refresh_from_db()
+    assert bare.policy is None
 
 
 def test_stranger_learns_nothing_of_a_request(bare: World, alice: User, bob: User) -> None:
     change = asked(bare, alice)
-    approve_policy(change_id=change.pk, act=act_of(bob))
+    approve_policy(change_id=change.pk, reauthenticated_at=database_now(), act=act_of(bob))
     other = make_world("w2")
     charlie = person("charlie", "approver", world=other)
 
     with pytest.raises(WorldNotFoundError):
-        approve_policy(change_id=change.pk, act=act_of(charlie))
+        approve_policy(change_id=change.pk, reauthenticated_at=database_now(), act=act_of(charlie))
 
 
 def test_request_is_decided_once(bare: World, alice: User, bob: User) -> None:
@@ -129,7 +146,7 @@ def test_request_is_decided_once(bare: World, alice: User, bob: User) -> None:
     reject_policy(change_id=change.pk, act=act_of(bob))
 
     with pytest.raises(RunStateError):
-        approve_policy(change_id=change.pk, act=act_of(bob))
+        approve_policy(change_id=change.pk, reauthenticated_at=database_now(), act=act_of(bob))
 
     bare.refresh_from_db()
     assert bare.policy is None

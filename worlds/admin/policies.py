@@ -20,6 +20,7 @@ from worlds.admin.words import ABSENT
 from worlds.models import PolicyChange, PolicyVersion
 from worlds.services.authority import person_of
 from worlds.services.policies import approve_policy, reject_policy, request_policy
+from worlds.services.reauthentication import reauthenticated_at
 from worlds.services.run_rows import compiled
 
 
@@ -29,7 +30,8 @@ def _request(sent: Submission) -> Done:
 
 
 def _approve(sent: Submission) -> Done:
-    change = approve_policy(change_id=sent.target.pk, act=sent.act)
+    at = reauthenticated_at(sent.request.session)
+    change = approve_policy(change_id=sent.target.pk, reauthenticated_at=at, act=sent.act)
     return Done(f"Version {change.policy.version} is in force.", page_address(change))
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 from django.db import transaction
 
 from audit.recorder import record
@@ -16,6 +18,7 @@ from qmtl_worlds.contracts.errors import (
     SelfApprovalError,
 )
 from qmtl_worlds.contracts.faults import Fault
+from qmtl_worlds.lifecycle.approval import check_approver
 from qmtl_worlds.lifecycle.calendar import calendar_names
 from qmtl_worlds.policy.compiler import CompiledPolicy, compile_policy
 from qmtl_worlds.policy.lint import lint
@@ -102,18 +105,24 @@ def request_policy(*, world_id: str, version: int, act: Act) -> PolicyChange:
 
 
 @transaction.atomic
-def approve_policy(*, change_id: int, act: Act, world_id: str | None = None) -> PolicyChange:
+def approve_policy(
+    *, change_id: int, reauthenticated_at: datetime | None, act: Act, world_id: str | None = None
+) -> PolicyChange:
     """Put the requested version in force, as a different person than its author and its requester.
 
-    ``world_id`` says of which world the request must be, None of any.
+    ``reauthenticated_at`` is when that person last entered the password; ``world_id`` says of which world the request
+    must be, None of any.
 
     Raises:
         SelfApprovalError: the same person, or a machine.
+        ApprovalNeedsSessionError: the password was not entered recently.
         RunStateError: the request was decided before.
     """
     change, world = _open_change(change_id, world_id, act)
-    if not act.person or act.person in (change.requester_person, change.policy.author_person):
+    if not act.person:
         raise SelfApprovalError(act.actor)
+    others = [person for person in (change.requester_person, change.policy.author_person) if person]
+    check_approver(act.person, others=others, reauthenticated_at=reauthenticated_at, now=act.now)
     _decide(change, PolicyChange.State.IN_FORCE, act)
     put_in_force(world=world, policy=change.policy, act=act)
     return change

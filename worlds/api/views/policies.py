@@ -41,7 +41,7 @@ from worlds.api.shapes.worlds import ReasonBody
 from worlds.models import PolicyChange
 from worlds.selectors import get_policy, get_world, list_policies
 from worlds.services.policies import approve_policy, reject_policy, request_policy, store_policy
-from worlds.services.reauthentication import is_recent, reauthenticated_at
+from worlds.services.reauthentication import reauthenticated_at
 from worlds.services.run_rows import compiled
 
 YAML = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
@@ -197,9 +197,12 @@ class PolicyDecisionView(ApprovalEndpoint):
         reader_of(request, world_id)
         act = act_of(request, reason=read_json(request, ReasonBody).reason)
         if verb == "approve":
-            if is_machine(request) or not is_recent(reauthenticated_at(request.session), now=act.now):
+            if is_machine(request):
                 raise ApprovalNeedsSessionError
-            return Response(_change(approve_policy(world_id=world_id, change_id=number, act=act)))
+            at = reauthenticated_at(request.session)
+            return Response(
+                _change(approve_policy(world_id=world_id, change_id=number, reauthenticated_at=at, act=act))
+            )
         return Response(_change(reject_policy(world_id=world_id, change_id=number, act=act)))
 
 

@@ -65,7 +65,7 @@ def found_world(*, cast: Cast) -> World:
     text = (Path(settings.BASE_DIR) / "config" / "worlds" / f"{WORLD_ID}.yml").read_text(encoding="utf-8")
     policy = store_policy(world_id=WORLD_ID, text=text, act=alice)
     change = request_policy(world_id=WORLD_ID, version=policy.version, act=alice)
-    approve_policy(change_id=change.pk, act=cast.act("bob", "reviewed"))
+    approve_policy(change_id=change.pk, reauthenticated_at=database_now(), act=cast.act("bob", "reviewed"))
     return World.objects.get(id=WORLD_ID)
 
 
