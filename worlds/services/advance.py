@@ -30,6 +30,7 @@ from qmtl_worlds.lifecycle.run import (
 from worlds.models import ApplyRun, GateHold, World
 from worlds.selectors import get_apply_run
 from worlds.services.active_sets import commit_set
+from worlds.services.alerts import raise_alert
 from worlds.services.changes import announce, locked_world
 from worlds.services.holds import place_hold
 from worlds.services.projection import project_after_commit
@@ -165,9 +166,20 @@ def _carry_out(world: World, run: ApplyRun, after: RunView, transition: Transiti
             world, kind="activation_updated" if transition.visible else "apply_updated", payload=payload, now=act.now
         )
         project_after_commit(world_id=world.id)
+    if run.state == RunState.DONE:
+        _tell_changes(world, run, after, act)
     reach("advance.before_audit", run.state)
     _record(world, run, transition, act, before=before_state)
     reach("advance.before_commit", run.state)
+
+
+def _tell_changes(world: World, run: ApplyRun, view: RunView, act: Act) -> None:
+    """Say who came and who left; the run did what its plan said."""
+    before, after = view.plan.before.weights.keys(), view.plan.after.weights.keys()
+    for kind, keys in (("promotion", after - before), ("demotion", before - after)):
+        if keys:
+            facts = {"instances": sorted(key.text for key in keys), "generation": run.target_generation}
+            raise_alert(world=world, kind=kind, subject=run.run_id, facts=facts, act=act)
 
 
 def _do(effect: Effect, world: World, run: ApplyRun, act: Act) -> None:
@@ -182,8 +194,7 @@ def _do(effect: Effect, world: World, run: ApplyRun, act: Act) -> None:
         case StoreResult(outcome, reason):
             run.result = {"outcome": outcome.value, "reason": reason, "generation": world.generation}
         case RaiseAlert(kind, reason):
-            announce(world, kind="alert", payload={"alert": kind, "about": reason}, now=act.now)
-            _log.warning("alert", world_id=world.id, alert=kind, about=reason)
+            raise_alert(world=world, kind=kind, subject=reason, facts={"state": run.state}, act=act)
         case CountFenced():
             _log.warning("fenced", world_id=world.id, run_id=run.run_id)
         case _:

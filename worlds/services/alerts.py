@@ -1,0 +1,109 @@
+"""Raise alerts once, and end them when they are over: each in the transaction of the change that it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+from django.db import transaction
+
+from audit.models import KEY_LENGTH
+from audit.recorder import record
+from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.errors import NotFoundError
+from worlds.alerts import CATALOG, Ending
+from worlds.models import Alert, World
+from worlds.services.changes import announce, locked_world
+
+_EVENT: Final = "alert"
+_log = structlog.get_logger(__name__)
+
+
+def raise_alert(
+    *, world: World, kind: str, act: Act, subject: str = "", facts: Mapping[str, Any] | None = None
+) -> Alert | None:
+    """Raise an alert of the catalog, unless it is open already: None then.
+
+    One that does not end with a condition is raised once for its subject. The caller holds the world's lock.
+
+    Raises:
+        KeyError: the kind is not in ``worlds.alerts.CATALOG``.
+    """
+    known = CATALOG[kind]
+    same = Alert.objects.filter(world=world, kind=kind, subject=subject)
+    if known.ending is Ending.CONDITION:
+        same = same.filter(cleared_at=None)
+    if same.exists():
+        return None
+    alert = Alert(
+        world=world,
+        kind=kind,
+        subject=subject,
+        severity=known.severity.value,
+        detail=known.text,
+        facts=dict(facts or {}),
+        raised_at=act.now,
+        cleared_at=act.now if known.ending is Ending.AT_ONCE else None,
+    )
+    alert.sequence = _tell(alert, act, phase="raised")
+    alert.save(force_insert=True)
+    _record(alert, act, "alert.raised")
+    _log.warning("alert", world_id=world.id, alert=kind, about=subject, severity=alert.severity)
+    return alert
+
+
+def clear_alert(*, world: World, kind: str, act: Act, subject: str = "") -> bool:
+    """End an alert whose condition is over; tell whether it was open. The caller holds the world's lock."""
+    alert = Alert.objects.filter(world=world, kind=kind, subject=subject, cleared_at=None).first()
+    if alert is None:
+        return False
+    alert.world = world  # whose sequence rises: the caller's object must know
+    _clear(alert, act)
+    return True
+
+
+@transaction.atomic
+def acknowledge_alert(*, world_id: str, alert_id: int, act: Act) -> Alert:
+    """Note that a person has seen an alert; one that lasts until then is over. Twice is once.
+
+    Raises:
+        NotFoundError: the world has no such alert.
+    """
+    act.require("alert.acknowledge", world_id)
+    world = locked_world(world_id, alive=False)
+    alert = Alert.objects.filter(world=world, pk=alert_id).first()
+    if alert is None:
+        raise NotFoundError(f"World {world_id!r} has no alert {alert_id}.", world_id=world_id, alert_id=alert_id)
+    if alert.acknowledged_at is not None:
+        return alert
+    alert.world = world
+    alert.acknowledged_by, alert.acknowledged_at = act.actor, act.now
+    alert.save(update_fields=["acknowledged_by", "acknowledged_at"])
+    _record(alert, act, "alert.acknowledged")
+    if alert.cleared_at is None and CATALOG[alert.kind].ending is Ending.ACKNOWLEDGED:
+        _clear(alert, act)
+    return alert
+
+
+def _clear(alert: Alert, act: Act) -> None:
+    alert.cleared_at = act.now
+    alert.save(update_fields=["cleared_at"])
+    _tell(alert, act, phase="cleared")
+    _record(alert, act, "alert.cleared")
+
+
+def _tell(alert: Alert, act: Act, *, phase: str) -> int:
+    payload = {
+        "alert": alert.kind,
+        "about": alert.subject,
+        "severity": alert.severity,
+        "phase": phase,
+        "facts": alert.facts,
+    }
+    return announce(alert.world, kind=_EVENT, payload=payload, now=act.now)
+
+
+def _record(alert: Alert, act: Act, kind: str) -> None:
+    subject = f"{alert.kind} {alert.subject}".strip()[:KEY_LENGTH]
+    record(chain=alert.world_id, kind=kind, act=act, subject=subject, after={"severity": alert.severity})
