@@ -25,7 +25,8 @@ from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.decision_record import decode_row
 from strategies.decoding import JSON, NDJSON, RAW, decode_series
 from strategies.models import Provenance, TailRow
-from strategies.selectors import candidates, evaluation_bytes
+from strategies.register import candidates
+from strategies.selectors import evaluation_bytes
 from strategies.series import SeriesRows, check_rows
 from strategies.services.append import SeriesTarget, append_returns
 from strategies.services.bind import Binding, bind_strategies
@@ -154,9 +155,9 @@ def _backfill(returns: Floats) -> Figures:
     call = (time.perf_counter() - started) * 1000 / FEW
     _assert_agree(np.array_equal(_load("backfill", ids).bars.returns.T, returns[:, :FEW]))
     segments = statistics.median(_milliseconds(lambda: _load("backfill", ids)) for _ in range(ROUNDS))
-    digest = _load("backfill", ids).digest()
+    digest = _load("backfill", ids).digest(verifies=True)
     merge = _milliseconds(lambda: merge_segments(world_id="backfill"))
-    _assert_agree(_load("backfill", ids).digest() == digest)
+    _assert_agree(_load("backfill", ids).digest(verifies=True) == digest)
     return {"backfill_call": call, "load_backfilled": segments, "merge": merge}
 
 

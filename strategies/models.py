@@ -89,10 +89,15 @@ class Roster(models.Model):
 
 
 class SeriesHead(models.Model):
-    """The present data revision of a world; new rows carry it, a recorded evaluation closes it."""
+    """The present data revision of a world; new rows carry it, a recorded evaluation closes it.
+
+    ``register_stamp`` is another random one after each change of who is bound and wanted, and of what is known of them
+    except how far their data reaches; empty where that is not known.
+    """
 
     world = models.OneToOneField("worlds.World", primary_key=True, on_delete=models.PROTECT, related_name="series_head")
     revision = models.PositiveBigIntegerField(default=1)
+    register_stamp = models.CharField(max_length=32, blank=True)
 
     def __str__(self) -> str:
         """Return world and revision."""
@@ -203,7 +208,10 @@ class BlockLayout(models.Model):
 
 
 class BarBlock(models.Model):
-    """One bar of many instances that came in under one revision and provenance (``strategies.codec`` packs them)."""
+    """One bar of many instances that came in under one revision and provenance (``strategies.codec`` packs them).
+
+    ``digest`` covers whose bars they are and their values (``worlds.work.bar_digests``); empty where it was not kept.
+    """
 
     world = models.ForeignKey("worlds.World", on_delete=models.PROTECT, related_name="+", db_index=False)
     ts = models.BigIntegerField()
@@ -215,6 +223,7 @@ class BarBlock(models.Model):
     leverage = models.BinaryField(default=bytes)
     turnover = models.BinaryField(default=bytes)
     trades = models.BinaryField(default=bytes)
+    digest = models.BinaryField(default=bytes)
 
     class Meta:
         ordering: ClassVar = ["world", "ts", "revision"]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from qmtl_worlds.contracts.errors import InputInvalidError, StrategyNotFoundError
@@ -29,21 +28,11 @@ PRECEDENCE: Final = {Provenance.BACKTEST.value: 0, Provenance.PAPER.value: 1, Pr
 
 
 @dataclass(frozen=True, slots=True)
-class CandidateColumns:
-    """The current, wanted instances of a world, by instance id; times are epoch seconds, NaN is "none yet"."""
-
-    instances: array[int]
-    keys: tuple[str, ...]
-    sides: tuple[Side, ...]
-    sectors: tuple[str | None, ...]
-    interval_seconds: array[int]
-    bound_at: array[float]
-    fresh_until: array[float]
-
-
-@dataclass(frozen=True, slots=True)
 class StoredBlock:
-    """One bar of many instances, as stored; ``presence`` is empty where the whole layout has it."""
+    """One bar of many instances, as stored; ``presence`` is empty where the whole layout has it.
+
+    ``digest`` was kept beside the bytes, and is only as good as the row: to trust it is for those who do not verify.
+    """
 
     ts: int
     provenance: str
@@ -51,6 +40,7 @@ class StoredBlock:
     layout: int
     presence: bytes
     columns: tuple[bytes, bytes, bytes, bytes]
+    digest: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,23 +124,6 @@ def get_roster(world_id: str) -> tuple[str, ...] | None:
     return None if roster is None else tuple(roster.strategies)
 
 
-def candidates(world_id: str) -> CandidateColumns:
-    """Return what an evaluation needs of the register, without the series."""
-    found = fetch_packed(_CANDIDATES, (world_id,))
-    columns = zip(*found, strict=True) if found else ((),) * _CANDIDATE_COLUMNS
-    ids, keys, sectors, intervals, bound_at, fresh_until = columns
-    long, short = Side.LONG, Side.SHORT
-    return CandidateColumns(
-        instances=array("q", ids),
-        keys=keys,
-        sides=tuple([long if key.endswith(_LONG) else short for key in keys]),
-        sectors=tuple([sector or None for sector in sectors]),
-        interval_seconds=array("q", intervals),
-        bound_at=_times(bound_at),
-        fresh_until=_times(fresh_until),
-    )
-
-
 def evaluation_bytes(
     world_id: str, *, first: int, last: int, provenance: frozenset[str] = COUNTED, revision: int | None = None
 ) -> StoredSeries:
@@ -172,8 +145,8 @@ def evaluation_bytes(
         for instance, source, number, times, ret, leverage, turnover, trades in _fetch(_SEGMENTS, extent, sources)
     ]
     blocks = [
-        StoredBlock(ts, source, number, layout, presence, (ret, leverage, turnover, trades))
-        for ts, source, number, layout, presence, ret, leverage, turnover, trades in _fetch(_BLOCKS, extent, sources)
+        StoredBlock(ts, source, number, layout, presence, (bars[0], bars[1], bars[2], bars[3]), digest)
+        for ts, source, number, layout, presence, digest, *bars in _fetch(_BLOCKS, extent, sources)
     ]
     needed = {block.layout for block in blocks}
     layouts = BlockLayout.objects.filter(pk__in=needed).values_list("id", "instances")
@@ -199,14 +172,6 @@ def reported_values(world_id: str, *, as_of: datetime, revision: int) -> dict[st
     return found
 
 
-_LONG: Final = f"|{Side.LONG.value}"
-_CANDIDATE_COLUMNS: Final = 6
-_CANDIDATES: Final = (
-    # As expressions the times come from SQLite as text: else Django parses each on its way.
-    "SELECT id, strategy_id || '|' || side, sector, interval_seconds,"
-    " COALESCE(bound_at, NULL), COALESCE(fresh_until, NULL)"
-    " FROM strategies_strategyinstance WHERE world_id = %s AND withdrawn_at IS NULL AND wanted ORDER BY id"
-)
 _TAIL: Final = (
     "SELECT instance_id, ts, provenance, revision, ret, leverage, turnover, trades FROM strategies_tailrow"
     " WHERE world_id = %s AND ts >= %s AND ts <= %s AND revision <= %s AND provenance IN "
@@ -216,24 +181,11 @@ _SEGMENTS: Final = (
     " WHERE world_id = %s AND last_ts >= %s AND first_ts <= %s AND revision <= %s AND provenance IN "
 )
 _BLOCKS: Final = (
-    "SELECT ts, provenance, revision, layout_id, presence, ret, leverage, turnover, trades FROM strategies_barblock"
+    "SELECT ts, provenance, revision, layout_id, presence, digest, ret, leverage, turnover, trades"
+    " FROM strategies_barblock"
     " WHERE world_id = %s AND ts >= %s AND ts <= %s AND revision <= %s AND provenance IN "
 )
 
 
 def _fetch(query: str, extent: tuple[str, int, int, int], provenance: Sequence[str]) -> list[tuple[Any, ...]]:
     return fetch_packed(query + placeholders(provenance), (*extent, *provenance))
-
-
-def _times(column: Sequence[datetime | str | None]) -> array[float]:
-    """Return times as epoch seconds, NaN for none; SQLite gives them as text, and most instances share a few."""
-    seconds = {time: _seconds(time) for time in set(column)}
-    return array("d", [seconds[time] for time in column])
-
-
-def _seconds(time: datetime | str | None) -> float:
-    if time is None:
-        return math.nan
-    if isinstance(time, str):
-        return datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp()
-    return time.timestamp()

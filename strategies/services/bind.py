@@ -16,7 +16,7 @@ from qmtl_worlds.contracts.errors import InputInvalidError
 from qmtl_worlds.contracts.ids import InstanceKey, Side, check_object_id
 from strategies.models import SESSION_SECONDS, StrategyInstance
 from strategies.selectors import get_roster
-from strategies.services.revision import ensure_head
+from strategies.services.revision import ensure_head, stamp_register
 
 MAX_PARAMS_BYTES: Final = 16_384
 MAX_TAGS: Final = 32
@@ -88,6 +88,8 @@ def bind_strategies(*, world_id: str, bindings: Sequence[Binding], act: Act) -> 
     )
     while batch := list(islice(made, _BATCH)):
         StrategyInstance.objects.bulk_create(batch)
+    if len(outcome["unchanged"]) < len(asked):
+        stamp_register(world_id=world_id)
     _audit(world_id, outcome, act)
     return BindResult(*(tuple(outcome[word]) for word in outcome))
 

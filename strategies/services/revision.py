@@ -7,6 +7,7 @@ versions of a bar one always has the higher revision.
 
 from __future__ import annotations
 
+import secrets
 from typing import Final
 
 from django.db import connection, transaction
@@ -16,6 +17,7 @@ from strategies.models import SeriesHead
 
 FIRST_REVISION: Final = 1
 
+_STAMP_BYTES: Final = 16
 _READ: Final = "SELECT revision FROM strategies_serieshead WHERE world_id = %s"
 _READ_SHARED: Final = f"{_READ} FOR SHARE"
 
@@ -24,6 +26,14 @@ def ensure_head(*, world_id: str) -> None:
     """Make the world's head if there is none, and lock it until the caller's transaction ends."""
     SeriesHead.objects.bulk_create([SeriesHead(world_id=world_id, revision=FIRST_REVISION)], ignore_conflicts=True)
     SeriesHead.objects.select_for_update(no_key=True).get(pk=world_id)
+
+
+def stamp_register(*, world_id: str) -> None:
+    """Tell readers who remember the register (``selectors.candidates``) that it changes with the caller's transaction.
+
+    Stamps are random, not counted: after a restore from a backup none comes up again for another content.
+    """
+    SeriesHead.objects.filter(pk=world_id).update(register_stamp=secrets.token_hex(_STAMP_BYTES))
 
 
 def present_revision(*, world_id: str) -> int:

@@ -12,7 +12,7 @@ from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.ids import InstanceKey, check_object_id
 from strategies.models import Roster, StrategyInstance
 from strategies.selectors import get_roster
-from strategies.services.revision import ensure_head
+from strategies.services.revision import ensure_head, stamp_register
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +40,8 @@ def set_roster(*, world_id: str, strategies: Sequence[str], act: Act) -> RosterC
     ensure_head(world_id=world_id)
     before = get_roster(world_id)
     joined, left = _mark_wanted(world_id, frozenset(names))
+    if joined or left:
+        stamp_register(world_id=world_id)
     if before != names:
         Roster.objects.update_or_create(
             world_id=world_id, defaults={"strategies": list(names), "set_by": act.actor, "set_at": act.now}

@@ -9,6 +9,7 @@ from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import StrategyNotFoundError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from strategies.models import StrategyInstance
+from strategies.services.revision import stamp_register
 
 
 @transaction.atomic
@@ -32,4 +33,5 @@ def withdraw_strategy(
         instance.withdrawn_at = act.now
         instance.save(update_fields=["withdrawn_at"])
         record(chain=world_id, kind="strategy.unbound", act=act, subject=instance.key.text)
+    stamp_register(world_id=world_id)
     return tuple(instance.key for instance in leaving)

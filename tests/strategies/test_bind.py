@@ -8,7 +8,8 @@ from audit.models import AuditEvent
 from qmtl_worlds.contracts.errors import InputInvalidError, StrategyNotFoundError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from strategies.models import StrategyInstance
-from strategies.selectors import candidates, get_instance
+from strategies.register import candidates
+from strategies.selectors import get_instance
 from strategies.services.bind import Binding, BindResult, bind_strategies
 from strategies.services.withdraw import withdraw_strategy
 from tests.strategies.factories import act, append, bars_of, loaded, series, world

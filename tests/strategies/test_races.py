@@ -52,14 +52,14 @@ def test_two_sealers_move_every_bar_once() -> None:
     ids = bind("a", "b")
     append("a", series({1: 0.1, 2: 0.2}))
     append("b", series({1: 0.3}))
-    before = loaded(ids).digest()
+    before = loaded(ids).digest(verifies=True)
 
     with ThreadPoolExecutor(2) as pool:
         moved = list(pool.map(closing, [partial(seal_tail, world_id="w1", before=2**40)] * 2))
 
     assert sorted(moved, key=str) == [0, 3]
     assert BarBlock.objects.count() == 2
-    assert loaded(ids).digest() == before
+    assert loaded(ids).digest(verifies=True) == before
 
 
 @pytest.mark.postgres
@@ -70,7 +70,7 @@ def test_a_recorded_evaluation_waits_for_the_appends_under_way() -> None:
 
     def evaluate() -> tuple[int, str]:
         revision = pin_revision(world_id="w1")
-        return revision, loaded(ids, revision=revision).digest()
+        return revision, loaded(ids, revision=revision).digest(verifies=True)
 
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
@@ -80,5 +80,5 @@ def test_a_recorded_evaluation_waits_for_the_appends_under_way() -> None:
         recorded = evaluation.result()
 
     append("a", series({2: 0.2}))
-    assert recorded == (1, loaded(ids, revision=1).digest())
+    assert recorded == (1, loaded(ids, revision=1).digest(verifies=True))
     assert bars_of(loaded(ids, revision=1), 0) == {1: 0.1}

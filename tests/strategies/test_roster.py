@@ -5,7 +5,8 @@ import pytest
 from audit.models import AuditEvent
 from qmtl_worlds.contracts.errors import InputInvalidError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
-from strategies.selectors import candidates, get_roster
+from strategies.register import candidates
+from strategies.selectors import get_roster
 from strategies.services.roster import RosterChange, set_roster
 from tests.strategies.factories import act, bind, world
 

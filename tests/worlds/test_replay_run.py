@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from array import array
+
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
@@ -8,7 +10,8 @@ from audit.models import AuditRun
 from qmtl_worlds.contracts.digests import digest_bytes
 from qmtl_worlds.contracts.errors import RunStateError
 from qmtl_worlds.contracts.ids import Side
-from strategies.models import Provenance
+from strategies.codec import pack_numbers, unpack_floats
+from strategies.models import BarBlock, Provenance
 from strategies.services.append import SeriesTarget
 from strategies.services.bind import Binding
 from strategies.services.report import ReportedValues, report_metrics
@@ -24,6 +27,7 @@ from worlds.models import World
 from worlds.services.binding import bind, unbind
 from worlds.services.evaluations import EvaluationRequest, request_evaluation
 from worlds.work.replay_run import replay_run
+from worlds.work.seal import merge_segments
 
 pytestmark = pytest.mark.django_db
 
@@ -111,3 +115,62 @@ def test_replay_notices_that_stored_data_was_altered_behind_its_back(world: Worl
 
     with pytest.raises(RunStateError, match="without the inputs"):
         replay_run(run)
+
+
+def in_blocks(world: World) -> BarBlock:
+    """Move all bars into blocks and return the one of the last close."""
+    while merge_segments(world_id=world.id):
+        pass
+    return BarBlock.objects.get(world=world, ts=int(LAST_CLOSE.timestamp()))
+
+
+def alter(block: BarBlock) -> None:
+    """Change the returns that are stored, and nothing that is kept beside them."""
+    block.ret = pack_numbers(array("d", [value / 2 for value in unpack_floats(bytes(block.ret))]))
+    block.save(update_fields=["ret"])
+
+
+def test_replay_of_an_evaluation_from_blocks_gives_the_same_bytes(world: World) -> None:
+    in_blocks(world)
+    evaluate(world)
+
+    again, recorded = replayed("eval-1")
+
+    assert again == recorded
+
+
+def test_replay_notices_a_block_that_was_altered_after_the_evaluation(world: World) -> None:
+    block = in_blocks(world)
+    run = evaluate(world)
+    alter(block)
+
+    with pytest.raises(RunStateError, match="without the inputs"):
+        replay_run(run)
+
+
+def test_replay_notices_a_block_that_was_altered_before_the_evaluation(world: World) -> None:
+    alter(in_blocks(world))
+    run = evaluate(world)
+
+    with pytest.raises(RunStateError, match="without the inputs"):
+        replay_run(run)
+
+
+def test_replay_notices_that_an_evaluation_read_an_altered_digest(world: World) -> None:
+    block = in_blocks(world)
+    block.digest = bytes(32)
+    block.save(update_fields=["digest"])
+    run = evaluate(world)
+
+    with pytest.raises(RunStateError, match="without the inputs"):
+        replay_run(run)
+
+
+def test_replay_is_the_same_after_bars_have_moved_into_blocks(world: World) -> None:
+    run = evaluate(world)
+    in_blocks(world)
+
+    again = replay_run(run)
+
+    assert BarBlock.objects.exclude(digest=b"").count() == 60
+    assert again == run.decision_bytes()

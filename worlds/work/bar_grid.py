@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from strategies.codec import bitmap_size
 from strategies.selectors import PRECEDENCE, StoredBlock, StoredRow, StoredSegment, StoredSeries
+from worlds.work.bar_digests import Row
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -29,7 +30,8 @@ _OPTIONAL: Final = (1, 2, 3)
 class BarGrid:
     """Returns, leverage, turnover and trades over times x instances; NaN is "no bar" or "not given".
 
-    The optional three are None where no bar has them. Every time has a bar of some instance.
+    The optional three are None where no bar has them. Every time has a bar of some instance. ``kept_digests`` are those
+    of the times whose bars are all in one block that kept its own; an unknown one is empty.
     """
 
     ts: Integers
@@ -37,6 +39,14 @@ class BarGrid:
     leverage: Floats | None
     turnover: Floats | None
     trades: Floats | None
+    kept_digests: Sequence[bytes] = ()
+
+    def row(self, number: int) -> Row:
+        """Return the four columns at one time."""
+        leverage, turnover, trades = (
+            None if matrix is None else matrix[number] for matrix in (self.leverage, self.turnover, self.trades)
+        )
+        return self.returns[number], leverage, turnover, trades
 
 
 def grid_of(stored: StoredSeries, instances: Integers) -> BarGrid:
@@ -66,6 +76,7 @@ class _Grid:
         self._optional: list[Floats | None] = [np.empty(shape) if given else None for given in _given(stored)]
         self._used = np.zeros(shape[0], dtype=np.bool_)
         self._complete = np.zeros(shape[0], dtype=np.bool_)
+        self._digests = [b""] * shape[0]
 
     def put(self, versions: Sequence[Version]) -> None:
         """Lay versions of one strength over what is there; no two of them have the same bar."""
@@ -90,7 +101,9 @@ class _Grid:
         for row in np.flatnonzero(self._used & ~kept):
             kept[row] = not np.isnan(self._returns[row]).all()
         returns = self._returns if kept.all() else self._returns[kept]
-        return BarGrid(self._axis.ts[kept], returns, *(_given_rows(matrix, kept) for matrix in self._optional))
+        leverage, turnover, trades = (_given_rows(matrix, kept) for matrix in self._optional)
+        digests = [digest for digest, stays in zip(self._digests, kept.tolist(), strict=True) if stays]
+        return BarGrid(self._axis.ts[kept], returns, leverage, turnover, trades, digests)
 
     def _put_block(self, block: StoredBlock) -> None:
         columns, kept = self._cells.of_block(block.layout, block.presence)
@@ -100,7 +113,9 @@ class _Grid:
             returns = returns[kept]
             optional = [None if column is None else column[kept] for column in optional]
         row = self._axis.row(block.ts)
+        is_alone = kept is None and not self._used[row]
         self._open(np.array([row]), complete=isinstance(columns, slice))
+        self._digests[row] = block.digest if is_alone else b""
         self._write((row, columns), returns, optional)
 
     def _put_segments(self, segments: Sequence[StoredSegment]) -> None:
@@ -127,6 +142,8 @@ class _Grid:
         self._write((times, columns[columns != ABSENT]), bars[0], list(bars[1:]))
 
     def _open(self, rows: Integers, *, complete: bool) -> None:
+        for row in set(rows[self._used[rows]].tolist()):
+            self._digests[row] = b""
         unused = rows[~self._used[rows]]
         self._used[unused] = True
         if complete:

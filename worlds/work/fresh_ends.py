@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strategies.freshness import FreshnessRule
-from strategies.selectors import CandidateColumns
+from strategies.register import CandidateColumns
 from worlds.work.panel_loader import NO_BAR, LoadedBars
 
 

@@ -15,15 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmtl_worlds.contracts.digests import digest, digest_bytes
-from qmtl_worlds.contracts.ids import InstanceKey, Side
-from qmtl_worlds.decision.inputs import LONG, SHORT, EvaluationInput
+from qmtl_worlds.contracts.ids import InstanceKey
+from qmtl_worlds.decision.inputs import EvaluationInput
 from qmtl_worlds.decision.lookback import sessions_needed
 from qmtl_worlds.lifecycle.calendar import Calendar
 from qmtl_worlds.lifecycle.holds import HoldKind
 from qmtl_worlds.metrics.panel import ReturnPanel
 from qmtl_worlds.policy.compiler import CompiledPolicy
 from strategies.models import StrategyInstance
-from strategies.selectors import CandidateColumns, candidates, evaluation_bytes, reported_values
+from strategies.register import CandidateColumns, candidates, side_code
+from strategies.selectors import evaluation_bytes, reported_values
 from worlds.models import Demotion, GateHold, World
 from worlds.selectors import Member, members_of
 from worlds.services.freshness import rule_of
@@ -35,7 +36,6 @@ from worlds.work.streaks import StoredStreaks, read_streaks
 _NOTHING_BEFORE: Final = 0
 _LEAVING: Final = frozenset({HoldKind.KILL, HoldKind.WITHDRAWN, HoldKind.OVERRIDE})
 """An instance with a hold of its own of these kinds leaves at once and may not come in."""
-_SIDES: Final = {Side.LONG: LONG, Side.SHORT: SHORT}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,16 +88,19 @@ def gather(*, world: World, policy: CompiledPolicy, question: Question) -> Gathe
         "circuit_open": inputs.circuit_open,
         "state": state.to_json(),
     }
-    covered = inputs_digest(inputs, loaded, state)
+    covered = inputs_digest(inputs, loaded, state, verifies=False)
     return Gathered(inputs, loaded.instances, streaks, world.generation, reference, covered)
 
 
-def inputs_digest(inputs: EvaluationInput, loaded: LoadedBars, state: PackedState) -> str:
-    """Return the digest of all that an evaluation read of the world: bars, state, names, reported values."""
+def inputs_digest(inputs: EvaluationInput, loaded: LoadedBars, state: PackedState, *, verifies: bool) -> str:
+    """Return the digest of all that an evaluation read of the world: bars, state, names, reported values.
+
+    ``verifies`` where stored bars are not trusted (``LoadedBars.digest``).
+    """
     reported = {name: digest_bytes(values.tobytes()) for name, values in inputs.reported.items()}
     keys = digest_bytes("\n".join(inputs.keys).encode())
     rest = [list(state.sectors), inputs.streak_checksum, inputs.circuit_open, inputs.has_applied_set, reported]
-    return digest([loaded.digest(), digest_bytes(state.data), keys, rest])
+    return digest([loaded.digest(verifies=verifies), digest_bytes(state.data), keys, rest])
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +129,7 @@ def _inputs(
         world_id=world.id,
         as_of=question.as_of,
         keys=register.keys,
-        side=np.fromiter(map(_SIDES.__getitem__, register.sides), np.uint8, len(register.sides)),
+        side=np.array(register.sides, dtype=np.uint8),
         bound_at=np.array(register.bound_at),
         sector=register.sectors,
         active=_flags(register.keys, {key.text for key in scene.members}),
@@ -165,7 +168,7 @@ def _with_leavers(
     columns = CandidateColumns(
         instances=type(register.instances)("q", [*(register.instances[p] for p in kept), *(row.pk for row in gone)]),
         keys=(*(register.keys[p] for p in kept), *(row.key.text for row in gone)),
-        sides=(*(register.sides[p] for p in kept), *(row.key.side for row in gone)),
+        sides=_array_of(register.sides, kept, [side_code(row.key.side) for row in gone]),
         sectors=(*(register.sectors[p] for p in kept), *(row.sector or None for row in gone)),
         interval_seconds=_array_of(register.interval_seconds, kept, [row.interval_seconds for row in gone]),
         bound_at=_array_of(register.bound_at, kept, [row.bound_at.timestamp() for row in gone]),

@@ -55,7 +55,8 @@ def _inputs_of(run: AuditRun, world: World, policy: CompiledPolicy) -> Evaluatio
         circuit_open=recorded["circuit_open"],
         counts=question.counts,
     )
-    if inputs_digest(inputs, loaded, pack_state(inputs, state.instances)) != run.inputs_digest:
+    packed = pack_state(inputs, state.instances)
+    if inputs_digest(inputs, loaded, packed, verifies=True) != run.inputs_digest:
         raise RunStateError(run.run_id, state="without the inputs that it read", wanted="replayed")
     return inputs
 

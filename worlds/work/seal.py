@@ -23,6 +23,7 @@ from strategies.codec import unpack_times
 from strategies.models import BarBlock, BlockLayout, StrategyInstance
 from strategies.rows import fetch_packed, placeholders
 from strategies.selectors import StoredRow, StoredSegment, StoredSeries
+from worlds.work.bar_digests import BarDigests, Row, pack_flags
 from worlds.work.bar_grid import BarGrid, grid_of
 
 SHARED: Final = 16
@@ -72,6 +73,7 @@ def write_blocks(*, world_id: str, instances: Integers, grid: BarGrid, version: 
     layout, members = _layout_for(world_id, instances)
     places = np.searchsorted(members, instances)
     provenance, revision = version
+    digests = BarDigests(instances)
     BarBlock.objects.bulk_create(
         (
             BarBlock(
@@ -80,7 +82,7 @@ def write_blocks(*, world_id: str, instances: Integers, grid: BarGrid, version: 
                 provenance=provenance,
                 revision=revision,
                 layout_id=layout,
-                **_packed_bar(grid, row, places, len(members)),
+                **_stored_bar(digests, grid.row(row), places, len(members)),
             )
             for row, ts in enumerate(grid.ts)
         ),
@@ -170,29 +172,20 @@ def _move(world_id: str, *, rows: Sequence[StoredRow] = (), segments: Sequence[S
     write_blocks(world_id=world_id, instances=instances, grid=grid, version=(provenance, revision))
 
 
-def _packed_bar(grid: BarGrid, row: int, places: Integers, count: int) -> dict[str, bytes]:
-    present = ~np.isnan(grid.returns[row])
+def _stored_bar(digests: BarDigests, row: Row, places: Integers, count: int) -> dict[str, bytes]:
+    """Pack the bars of a row whose cells are at ``places`` of a layout of ``count``."""
+    present, packed = digests.pack(row)
     flags = np.zeros(count, dtype=np.bool_)
     flags[places[present]] = True
+    ret, leverage, turnover, trades = packed
     return {
-        "presence": b"" if flags.all() else zlib.compress(_bitmap(flags)),
-        "ret": grid.returns[row][present].astype("<f8").tobytes(),
-        "leverage": _packed_optional(grid.leverage, row, present),
-        "turnover": _packed_optional(grid.turnover, row, present),
-        "trades": _packed_optional(grid.trades, row, present),
+        "presence": b"" if flags.all() else zlib.compress(pack_flags(flags)),
+        "ret": ret,
+        "leverage": leverage,
+        "turnover": turnover,
+        "trades": trades,
+        "digest": digests.digest(present, packed),
     }
-
-
-def _packed_optional(matrix: Floats | None, row: int, present: Flags) -> bytes:
-    if matrix is None:
-        return b""
-    cells = matrix[row][present]
-    given = ~np.isnan(cells)
-    return _bitmap(given) + cells[given].astype("<f8").tobytes() if given.any() else b""
-
-
-def _bitmap(flags: Flags) -> bytes:
-    return np.packbits(flags, bitorder="little").tobytes()
 
 
 def _layout_for(world_id: str, instances: Integers) -> tuple[int, Integers]:

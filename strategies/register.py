@@ -1,0 +1,109 @@
+"""The current, wanted instances of a world as columns, for an evaluation.
+
+Who they are changes rarely, how far their data reaches with each bar. So a process remembers the former by the stamp
+that every change of the register sets anew in its own transaction, and asks for the latter each time.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any, Final
+
+from qmtl_worlds.contracts.ids import Side
+from strategies.models import SeriesHead
+from strategies.rows import fetch_packed
+
+LONG: Final = 0
+SHORT: Final = 1
+
+_WORLDS: Final = 8
+"""So many registers a process remembers; one of 10,000 instances takes about 2 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateColumns:
+    """The current, wanted instances of a world, by instance id; times are epoch seconds, NaN is "none yet".
+
+    Other readers may hold the same columns: nobody changes them.
+    """
+
+    instances: array[int]
+    keys: tuple[str, ...]
+    sides: array[int]
+    sectors: tuple[str | None, ...]
+    interval_seconds: array[int]
+    bound_at: array[float]
+    fresh_until: array[float]
+
+
+def candidates(world_id: str) -> CandidateColumns:
+    """Return what an evaluation needs of the register, without the series.
+
+    The stamp is read before what it stands for. So where it is still the one that was remembered, no change has been
+    committed since; and what a change right now brings is in ``fresh_until`` at the latest, or makes other ids.
+    """
+    stamp = SeriesHead.objects.filter(pk=world_id).values_list("register_stamp", flat=True).first()
+    if stamp:
+        known = _remembered(world_id, stamp)
+        ids, fresh_until = _columns(fetch_packed(_REACH, (world_id,)), 2)
+        if array("q", ids) == known.instances:
+            return replace(known, fresh_until=_times(fresh_until))
+    return _read(world_id)
+
+
+def side_code(side: Side) -> int:
+    """Return a side as ``CandidateColumns.sides`` has it."""
+    return SHORT if side is Side.SHORT else LONG
+
+
+def _read(world_id: str) -> CandidateColumns:
+    ids, keys, sectors, intervals, bound_at, fresh_until = _columns(fetch_packed(_CANDIDATES, (world_id,)), 6)
+    return CandidateColumns(
+        instances=array("q", ids),
+        keys=keys,
+        sides=array("b", [key.endswith(_SHORT_KEY) for key in keys]),
+        sectors=tuple([sector or None for sector in sectors]),
+        interval_seconds=array("q", intervals),
+        bound_at=_times(bound_at),
+        fresh_until=_times(fresh_until),
+    )
+
+
+@lru_cache(maxsize=_WORLDS)
+def _remembered(world_id: str, _stamp: str) -> CandidateColumns:
+    return _read(world_id)
+
+
+_SHORT_KEY: Final = f"|{Side.SHORT.value}"
+_CURRENT: Final = (
+    " FROM strategies_strategyinstance WHERE world_id = %s AND withdrawn_at IS NULL AND wanted ORDER BY id"
+)
+# As expressions the times come from SQLite as text: else Django parses each on its way.
+_REACH: Final = f"SELECT id, COALESCE(fresh_until, NULL){_CURRENT}"
+_CANDIDATES: Final = (
+    "SELECT id, strategy_id || '|' || side, sector, interval_seconds,"
+    f" COALESCE(bound_at, NULL), COALESCE(fresh_until, NULL){_CURRENT}"
+)
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], count: int) -> Sequence[tuple[Any, ...]]:
+    return tuple(zip(*rows, strict=True)) if rows else ((),) * count
+
+
+def _times(column: Sequence[datetime | str | None]) -> array[float]:
+    """Return times as epoch seconds, NaN for none; SQLite gives them as text, and most instances share a few."""
+    seconds = {time: _seconds(time) for time in set(column)}
+    return array("d", map(seconds.__getitem__, column))
+
+
+def _seconds(time: datetime | str | None) -> float:
+    if time is None:
+        return math.nan
+    if isinstance(time, str):
+        return datetime.fromisoformat(time).replace(tzinfo=UTC).timestamp()
+    return time.timestamp()
