@@ -50,6 +50,7 @@ class ActivationReason(StrEnum):
     STALE = "stale"
     AWAITING_FLAT = "awaiting_flat"
     EXPIRED = "expired"
+    UNCONFIRMED = "unconfirmed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,8 @@ GATE_REASONS: Final[Mapping[ActivationReason, str]] = {
     ActivationReason.NOT_SELECTED: "it is not in the active set",
     ActivationReason.STALE: "its data are too old",
     ActivationReason.AWAITING_FLAT: "its Runner has not yet reported a flat position",
-    ActivationReason.EXPIRED: "its state could not be confirmed",
+    ActivationReason.EXPIRED: "nothing was heard for longer than the lease",
+    ActivationReason.UNCONFIRMED: "its state could not be confirmed",
 }
 
 WHAT_PASSES: Final[Mapping[GateLevel, str]] = {

@@ -9,6 +9,7 @@ from django.db import transaction
 
 from qmtl_worlds.contracts.errors import WorldArchivedError, WorldNotFoundError
 from worlds.models import OutboxEvent, World
+from worlds.stores.notices import tell_after_commit
 
 
 def locked_world(world_id: str, *, alive: bool = True) -> World:
@@ -40,4 +41,5 @@ def announce(world: World, *, kind: str, payload: Mapping[str, object], now: dat
         raise transaction.TransactionManagementError("announce() belongs in the transaction of the change")
     world.sequence = World.objects.bump(world.id)
     OutboxEvent.objects.create(world=world, sequence=world.sequence, kind=kind, payload=dict(payload), created_at=now)
+    tell_after_commit(world.id)
     return world.sequence

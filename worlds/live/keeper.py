@@ -1,0 +1,147 @@
+"""The one thread that reads rows for the live side: it confirms, reloads, and checks tokens.
+
+A confirmation is a lease like any other. When this thread cannot reach the database, nothing is confirmed, and answers
+turn closed by themselves.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from django.db import DatabaseError, InterfaceError, connection
+
+from qmtl_worlds.contracts.errors import WorldNotFoundError
+from worlds.live.loading import load_world, positions_of
+from worlds.live.store import Confirmed, LiveStore, LiveWorld
+from worlds.live.tokens import TokenBook
+
+CONFIRM_SECONDS: Final = 1.0
+CONFIRMS_PER_LEASE: Final = 5
+RETRY_SECONDS: Final = 0.1
+IDLE_SECONDS: Final = 600.0
+_log = structlog.get_logger(__name__)
+
+Job = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Ends the keeper."""
+
+
+class Keeper:
+    """Serves jobs in order, and confirms all worlds and tokens several times in the shortest lease."""
+
+    def __init__(self, store: LiveStore, tokens: TokenBook) -> None:
+        """Prepare; ``start`` begins."""
+        self._store = store
+        self._tokens = tokens
+        self._jobs: queue.SimpleQueue[Job | Stop] = queue.SimpleQueue()
+        self._due = 0.0
+        self._thread: threading.Thread | None = None
+        self.confirmed_at = -IDLE_SECONDS
+        """When the database last answered, on the monotonic clock."""
+
+    def start(self) -> None:
+        """Start the thread, once."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+            self._thread.start()
+
+    def stop(self) -> None:
+        """End the thread; what it held stays as it is, and dies by its leases."""
+        if self._thread is not None:
+            self._jobs.put(Stop())
+            self._thread.join()
+            self._thread = None
+
+    def submit(self, job: Job) -> None:
+        """Have a job done, in turn; it must not fail but by the database."""
+        self._jobs.put(job)
+
+    def world_changed(self, world_id: str) -> None:
+        """Read a world again if it is held; one notice more than needed costs a query."""
+        if self._store.find(world_id) is not None:
+            self._jobs.put(lambda: self._refresh({world_id}))
+
+    def everything_may_have_changed(self) -> None:
+        """Confirm all worlds now."""
+        self._jobs.put(self._confirm)
+
+    def load(self, world_id: str) -> LiveWorld | None:
+        """Load a world; None where there is none. Called in a job."""
+        held = self._store.find(world_id)
+        if held is not None:
+            return held
+        try:
+            snapshot, started = load_world(world_id)
+        except WorldNotFoundError:
+            return None
+        world = LiveWorld(world_id, Confirmed(snapshot, started))
+        self._store.worlds[world_id] = world
+        return world
+
+    def _run(self) -> None:
+        while True:
+            job = self._next()
+            if isinstance(job, Stop):
+                connection.close()
+                return
+            try:
+                job()
+            except (DatabaseError, InterfaceError) as error:
+                _log.warning("live_unconfirmed", detail=str(error))
+                connection.close()
+                self._due = time.monotonic() + RETRY_SECONDS
+            except Exception:  # noqa: BLE001 - the thread must live on; what it could not confirm closes by itself
+                _log.exception("live_job_broke")
+
+    def _next(self) -> Job | Stop:
+        left = self._due - time.monotonic()
+        if left <= 0:
+            return self._confirm
+        try:
+            return self._jobs.get(timeout=left)
+        except queue.Empty:
+            return self._confirm
+
+    def _confirm(self) -> None:
+        """Confirm what is held, read what has changed, and look for revoked tokens."""
+        self._refresh(set(self._store.worlds))
+        self._tokens.recheck()
+        now = time.monotonic()
+        self.confirmed_at = now
+        self._store.drop_idle(before=now - IDLE_SECONDS)
+        self._due = now + self._pause()
+
+    def _refresh(self, world_ids: set[str]) -> None:
+        positions, started = positions_of(world_ids)
+        for world_id in world_ids:
+            world = self._store.find(world_id)
+            if world is None:
+                continue
+            held = world.confirmed.snapshot
+            if positions.get(world_id) == held.position and held.facts.confirmed:
+                world.confirm(at=started)
+            else:
+                self._reload(world)
+
+    def _reload(self, world: LiveWorld) -> None:
+        try:
+            snapshot, started = load_world(world.world_id, held=world.confirmed.snapshot)
+        except WorldNotFoundError:
+            self._store.worlds.pop(world.world_id, None)
+            world.gone = True
+            world.wake()
+            return
+        world.replace(snapshot, at=started)
+
+    def _pause(self) -> float:
+        leases = [world.confirmed.snapshot.lease_seconds for world in self._store.worlds.values()]
+        return min([CONFIRM_SECONDS, *(lease / CONFIRMS_PER_LEASE for lease in leases)])

@@ -1,0 +1,70 @@
+"""Read worlds from the rows into memory, as little as the change asks for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Collection, Mapping
+from typing import Final
+
+from audit.chain import kill_chain
+from audit.models import AuditHead
+from qmtl_worlds.contracts.ids import InstanceKey
+from qmtl_worlds.contracts.lease import Position
+from qmtl_worlds.lifecycle.gate import EntryFacts
+from worlds.live.snapshot import WorldSnapshot
+from worlds.models import OutboxEvent, World
+from worlds.services.gate_facts import entry_facts, one_entry, read_committed
+
+_WORLD_ONLY: Final = frozenset({"apply_updated", "evaluation_run_created", "evaluation_run_updated", "alert"})
+"""Events after which every instance is as it was."""
+_ONE_INSTANCE: Final = "freshness_updated"
+_MOST_EVENTS: Final = 200
+
+
+def load_world(world_id: str, *, held: WorldSnapshot | None = None) -> tuple[WorldSnapshot, float]:
+    """Read a world, all of one position; return it with the monotonic time before the reading.
+
+    With ``held``, the entries that cannot have changed since are taken from it.
+
+    Raises:
+        WorldNotFoundError: there is no such world.
+    """
+    reading = read_committed(world_id=world_id, read=lambda world: _entries(world, held))
+    return WorldSnapshot(reading), reading.started
+
+
+def positions_of(world_ids: Collection[str]) -> tuple[dict[str, Position], float]:
+    """Return where each of the worlds is, and the monotonic time before it was read."""
+    started = time.monotonic()
+    chains = {kill_chain(world_id): world_id for world_id in world_ids}
+    kills = dict(AuditHead.objects.filter(chain__in=chains).values_list("chain", "seq"))
+    rows = World.objects.filter(id__in=world_ids).values_list("id", "incarnation", "sequence")
+    found = {
+        world_id: Position(incarnation, sequence, kills.get(kill_chain(world_id), 0))
+        for world_id, incarnation, sequence in rows
+    }
+    return found, started
+
+
+def _entries(world: World, held: WorldSnapshot | None) -> Mapping[InstanceKey, EntryFacts]:
+    changed = None if held is None else _changed(world, held.position)
+    if held is None or changed is None:
+        return entry_facts(world=world)
+    return {**held.entries, **{key: one_entry(world=world, key=key) for key in changed}}
+
+
+def _changed(world: World, since: Position) -> frozenset[InstanceKey] | None:
+    """Return which instances may differ from what they were at ``since``; None where that is not known."""
+    if world.incarnation != since.incarnation:
+        return None
+    events = OutboxEvent.objects.filter(world=world, sequence__gt=since.sequence, sequence__lte=world.sequence)
+    rows = list(events.order_by("sequence").values_list("kind", "payload")[: _MOST_EVENTS + 1])
+    if len(rows) != world.sequence - since.sequence:
+        return None
+    changed = set()
+    for kind, payload in rows:
+        if kind == _ONE_INSTANCE and "key" in payload:
+            changed.add(InstanceKey.from_text(payload["key"]))
+        elif kind not in _WORLD_ONLY:
+            return None
+    return frozenset(changed)

@@ -1,0 +1,81 @@
+"""What this process holds in memory: a snapshot of each world that somebody asks for, and who asks."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from worlds.live.snapshot import WorldSnapshot
+
+REMEMBERED: Final = 16
+"""How many past states a stream can be given one by one; whoever is further behind gets the latest."""
+
+Wake = Callable[[], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """A snapshot and the monotonic time before the reading that last confirmed it (R1), swapped together."""
+
+    snapshot: WorldSnapshot
+    at: float
+
+
+class LiveWorld:
+    """One world as this process knows it. Only the keeper's thread writes, each time by one assignment.
+
+    ``recent`` holds the last states, oldest first; ``wakes`` are called, from the keeper's thread, at every new one.
+    """
+
+    __slots__ = ("asked_at", "confirmed", "gone", "recent", "wakes", "world_id")
+
+    def __init__(self, world_id: str, confirmed: Confirmed) -> None:
+        """Begin with the first reading."""
+        self.world_id = world_id
+        self.confirmed = confirmed
+        self.recent: deque[WorldSnapshot] = deque([confirmed.snapshot], maxlen=REMEMBERED)
+        self.asked_at = confirmed.at
+        self.gone = False
+        self.wakes: set[Wake] = set()
+
+    def confirm(self, *, at: float) -> None:
+        """Note that the rows still say the same; an older confirmation changes nothing."""
+        held = self.confirmed
+        if at > held.at:
+            self.confirmed = Confirmed(held.snapshot, at)
+
+    def replace(self, snapshot: WorldSnapshot, *, at: float) -> None:
+        """Take a newer state; one that is older than the held one is not taken (I6)."""
+        held = self.confirmed
+        if snapshot.position < held.snapshot.position or at < held.at:
+            return
+        changed = snapshot.position != held.snapshot.position
+        self.confirmed = Confirmed(snapshot, at)
+        if changed:
+            self.recent.append(snapshot)
+            self.wake()
+
+    def wake(self) -> None:
+        """Tell everyone who waits that there is something new."""
+        for wake in tuple(self.wakes):
+            wake()
+
+
+class LiveStore:
+    """The worlds of this process, by id; reading takes no lock."""
+
+    def __init__(self) -> None:
+        """Begin empty."""
+        self.worlds: dict[str, LiveWorld] = {}
+
+    def find(self, world_id: str) -> LiveWorld | None:
+        """Return the world where it was loaded."""
+        return self.worlds.get(world_id)
+
+    def drop_idle(self, *, before: float) -> None:
+        """Forget worlds that nobody streams and nobody has asked for since ``before`` (monotonic)."""
+        for world_id, world in tuple(self.worlds.items()):
+            if not world.wakes and world.asked_at < before:
+                del self.worlds[world_id]

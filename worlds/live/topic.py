@@ -1,0 +1,201 @@
+"""Those who stream one world in one process: woken together, each given what it has not seen."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from itertools import pairwise
+from typing import Final
+
+from qmtl_worlds.contracts.lease import Position
+from worlds.live.frames import (
+    ACTIVATION,
+    HEARTBEAT,
+    SNAPSHOT,
+    Wanted,
+    clock_of,
+    end,
+    entries_between,
+    entries_of,
+    event,
+)
+from worlds.live.snapshot import WorldSnapshot
+from worlds.live.store import LiveWorld
+from worlds.live.tokens import Caller
+
+BEATS_PER_LEASE: Final = 3
+MOST_SILENT_BEATS: Final = 2
+"""A reader that takes nothing for so many heartbeats is cut off."""
+RETRY_MS: Final = (500, 1500)
+
+Put = Callable[[bytes], Awaitable[None]]
+
+
+class Reader:
+    """One stream: what it wants, who reads, what it has seen."""
+
+    __slots__ = ("beats", "caller", "leased", "putting_since", "seen", "task", "version", "wanted")
+
+    def __init__(self, caller: Caller, wanted: Wanted, *, leased: bool) -> None:
+        """Begin with nothing seen; ``leased`` tells whether what it is told may be acted on."""
+        self.caller = caller
+        self.wanted = wanted
+        self.leased = leased
+        self.seen: Position | None = None
+        self.version = 0
+        self.beats = 0
+        self.putting_since: float | None = None
+        self.task = asyncio.current_task()
+
+
+class Topic:
+    """The readers of one world, on the event loop: woken together, served with shared bytes."""
+
+    def __init__(self, world: LiveWorld, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin without readers."""
+        self.world = world
+        self._loop = loop
+        self._readers: set[Reader] = set()
+        self._waiting: list[asyncio.Future[None]] = []
+        self._version = 0
+        self._beats = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._frames: dict[Hashable, bytes] = {}
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nobody reads."""
+        return not self._readers
+
+    async def serve(self, reader: Reader, put: Put, *, last_seen: Position | None) -> None:
+        """Tell a reader everything, until it leaves, its token is revoked or the world is gone."""
+        self._enter(reader)
+        try:
+            await self._put(reader, put, b"retry: %d\n\n" % random.randint(*RETRY_MS))  # noqa: S311 - it only spreads
+            await self._begin(reader, put, last_seen)
+            while (reason := self._over(reader)) is None:
+                await self._something_new(reader)
+                await self._tell(reader, put)
+            await self._put(reader, put, end(reason))
+        finally:
+            self._leave(reader)
+
+    def wake(self) -> None:
+        """Tell the loop, from any thread, that there is something new."""
+        self._loop.call_soon_threadsafe(self._publish)
+
+    async def _begin(self, reader: Reader, put: Put, last_seen: Position | None) -> None:
+        """Begin with a snapshot, or with a heartbeat and then the rest where ``last_seen`` is remembered.
+
+        The first frame is made for this connection: the reader counts its leases from it.
+        """
+        reader.beats, now = self._beats, time.monotonic()
+        known = next((state for state in self.world.recent if state.position == last_seen), None)
+        if known is None:
+            state = self.world.confirmed.snapshot
+            clock = clock_of(self.world.confirmed, state, now=now, leased=reader.leased)
+            frame = event(SNAPSHOT, state, clock, entries_of(state, reader.wanted, now=now))
+        else:
+            state = known
+            clock = clock_of(self.world.confirmed, state, now=now, leased=reader.leased)
+            frame = event(HEARTBEAT, state, clock)
+        await self._put(reader, put, frame)
+        reader.seen = state.position
+
+    async def _something_new(self, reader: Reader) -> None:
+        if reader.version == self._version:
+            waiting = self._loop.create_future()
+            self._waiting.append(waiting)
+            await waiting
+        reader.version = self._version
+
+    async def _tell(self, reader: Reader, put: Put) -> None:
+        """Give a reader the states that it has not seen, one by one; the latest alone where it is too far behind."""
+        states = tuple(self.world.recent)
+        place = next((place for place, state in enumerate(states) if state.position == reader.seen), None)
+        if place is None or _is_urgent(states[place], states[-1]):
+            await self._put_state(reader, put, None, states[-1])
+        else:
+            for before, state in pairwise(states[place:]):
+                await self._put_state(reader, put, before, state)
+        if reader.beats != self._beats:
+            reader.beats = self._beats
+            await self._put_beat(reader, put)
+
+    async def _put_state(self, reader: Reader, put: Put, before: WorldSnapshot | None, state: WorldSnapshot) -> None:
+        what = (before.position if before else None, state.position, reader.wanted, reader.leased)
+        if (frame := self._frames.get(what)) is None:
+            now = time.monotonic()
+            clock = clock_of(self.world.confirmed, state, now=now, leased=reader.leased)
+            if before is None:
+                frame = event(SNAPSHOT, state, clock, entries_of(state, reader.wanted, now=now))
+            else:
+                frame = event(ACTIVATION, state, clock, entries_between(before, state, reader.wanted, now=now))
+            self._frames[what] = frame
+        await self._put(reader, put, frame)
+        reader.seen = state.position
+
+    async def _put_beat(self, reader: Reader, put: Put) -> None:
+        """Renew what the reader holds, where that is what the rows said last."""
+        held = self.world.confirmed
+        if held.snapshot.position != reader.seen:
+            return
+        if (frame := self._frames.get(reader.leased)) is None:
+            clock = clock_of(held, held.snapshot, now=time.monotonic(), leased=reader.leased)
+            frame = self._frames[reader.leased] = event(HEARTBEAT, held.snapshot, clock)
+        await self._put(reader, put, frame)
+
+    async def _put(self, reader: Reader, put: Put, frame: bytes) -> None:
+        reader.putting_since = self._loop.time()
+        await put(frame)
+        reader.putting_since = None
+
+    def _over(self, reader: Reader) -> str | None:
+        if not reader.caller.is_live(time.monotonic()):
+            return "revoked"
+        return "gone" if self.world.gone else None
+
+    def _publish(self) -> None:
+        self._version += 1
+        self._frames.clear()
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            if not one.done():
+                one.set_result(None)
+
+    def _beat(self) -> None:
+        self._beats += 1
+        self._cut_silent()
+        self._publish()
+        self._timer = self._loop.call_later(self._interval, self._beat)
+
+    @property
+    def _interval(self) -> float:
+        return self.world.confirmed.snapshot.lease_seconds / BEATS_PER_LEASE
+
+    def _cut_silent(self) -> None:
+        before = self._loop.time() - MOST_SILENT_BEATS * self._interval
+        for reader in self._readers:
+            if reader.task is not None and reader.putting_since is not None and reader.putting_since < before:
+                reader.task.cancel()
+
+    def _enter(self, reader: Reader) -> None:
+        if not self._readers:
+            self.world.wakes.add(self.wake)
+            self._timer = self._loop.call_later(self._interval, self._beat)
+        self._readers.add(reader)
+        reader.version = self._version
+
+    def _leave(self, reader: Reader) -> None:
+        self._readers.discard(reader)
+        if not self._readers:
+            self.world.wakes.discard(self.wake)
+            if self._timer is not None:
+                self._timer.cancel()
+
+
+def _is_urgent(seen: WorldSnapshot, latest: WorldSnapshot) -> bool:
+    """Tell whether somebody was killed meanwhile: then nothing else is told first."""
+    return latest.position.hold_sequence > seen.position.hold_sequence
