@@ -61,6 +61,7 @@ class ActivationEnvelope:
     [0, 1]. ``freeze`` and ``drain`` tell that an operator's freeze or an apply closes the gate. ``generation`` counts
     sets, ``sequence`` visible changes; ``run_id`` made the set ("" before the first). ``ts`` is the time of the last
     visible change, not of the answer. ``state_hash`` is the world's, the same in every envelope of one state.
+    ``on_lease_expiry`` is what still passes once the lease has run out: ``reduce_only`` or ``closed``.
     """
 
     world_id: str
@@ -80,6 +81,7 @@ class ActivationEnvelope:
     run_id: str
     ts: datetime
     state_hash: str
+    on_lease_expiry: GateLevel = GateLevel.REDUCE_ONLY
 
     @property
     def key(self) -> InstanceKey:
@@ -94,7 +96,8 @@ class ActivationEnvelope:
     def to_json(self) -> dict[str, object]:
         """Return the wire form."""
         body = {name: getattr(self, name) for name in self.__slots__}
-        return body | {"side": self.side.value, "gate": self.gate.value, "ts": _time_text(self.ts)}
+        enums = {"side": self.side.value, "gate": self.gate.value, "on_lease_expiry": self.on_lease_expiry.value}
+        return body | enums | {"ts": _time_text(self.ts)}
 
 
 def envelope_etag(position: Position, body: Mapping[str, object]) -> str:
@@ -120,7 +123,7 @@ def parse_envelope(body: object) -> ActivationEnvelope:
         weight=_weight(body),
         freeze=_flag(body, "freeze"),
         drain=_flag(body, "drain"),
-        gate=_gate(body),
+        gate=_level(body, "gate"),
         mode=_text(body, "mode"),
         effective_mode=_text(body, "effective_mode"),
         reason=_text(body, "reason"),
@@ -130,6 +133,7 @@ def parse_envelope(body: object) -> ActivationEnvelope:
         run_id=_text(body, "run_id"),
         ts=_time(body),
         state_hash=_text(body, "state_hash"),
+        on_lease_expiry=_level({"on_lease_expiry": GateLevel.REDUCE_ONLY, **body}, "on_lease_expiry"),
     )
     _check_consistent(envelope)
     return envelope
@@ -162,6 +166,8 @@ def _check_consistent(envelope: ActivationEnvelope) -> None:
         raise InputInvalidError(field="active", reason="must agree with gate and weight")
     if envelope.active and (envelope.freeze or envelope.drain):
         raise InputInvalidError(field="freeze", reason="must be false where active is true")
+    if envelope.on_lease_expiry is GateLevel.OPEN:
+        raise InputInvalidError(field="on_lease_expiry", reason="must be reduce_only or closed")
     position = envelope.position
     if position is None or position.sequence != envelope.sequence:
         raise InputInvalidError(field="etag", reason="must begin with incarnation.sequence.hold_sequence")
@@ -195,11 +201,11 @@ def _weight(body: Mapping[str, object]) -> float:
     return float(value)
 
 
-def _gate(body: Mapping[str, object]) -> GateLevel:
+def _level(body: Mapping[str, object], field: str) -> GateLevel:
     try:
-        return GateLevel(_text(body, "gate"))
+        return GateLevel(_text(body, field))
     except ValueError:
-        raise InputInvalidError(field="gate", reason="must be open, reduce_only or closed") from None
+        raise InputInvalidError(field=field, reason="must be open, reduce_only or closed") from None
 
 
 def _time(body: Mapping[str, object]) -> datetime:

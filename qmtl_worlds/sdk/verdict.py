@@ -65,7 +65,7 @@ def judge(
 
     ``deadline`` and ``now`` are seconds of one monotonic clock; the permission holds while ``now < deadline``. Only
     ``reduces=True`` counts as reducing risk: such an order passes unless the gate is closed, is never scaled, and
-    passes after the deadline too where ``rules.on_expiry`` says so. Without an activation, or with one for another
+    passes after the deadline too unless ``rules.on_expiry`` or the world itself says closed. Without an activation, or with one for another
     venue, nothing passes.
     """
     if activation is None:
@@ -84,7 +84,8 @@ def judge(
 
 
 def _judge_expired(activation: ActivationEnvelope, *, reduces: bool | None, rules: GateRules) -> Verdict:
-    passes = reduces is True and activation.gate is not GateLevel.CLOSED and rules.on_expiry == "reduce_only"
+    stricter = {activation.gate, activation.on_lease_expiry, GateLevel(rules.on_expiry)}
+    passes = reduces is True and GateLevel.CLOSED not in stricter
     return Verdict(
         allowed=passes,
         weight=1.0 if passes else 0.0,

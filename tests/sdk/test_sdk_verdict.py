@@ -88,6 +88,13 @@ def test_gate_set_to_close_on_expiry_stops_exits_after_the_lease() -> None:
     assert not judged(activation(), reduces=True, now=5.0, rules=rules).allowed
 
 
+def test_world_that_closes_on_expiry_stops_exits_after_the_lease_whatever_the_gate_was_set_to() -> None:
+    strict = activation(on_lease_expiry="closed")
+
+    assert judged(strict, reduces=True, now=4.9).allowed
+    assert not judged(strict, reduces=True, now=5.0).allowed
+
+
 @pytest.mark.parametrize(
     ("mode", "venue", "allowed"),
     [

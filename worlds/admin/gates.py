@@ -17,6 +17,7 @@ from qmtl_worlds.lifecycle.world import effective_mode
 from strategies.models import StrategyInstance
 from worlds.models import GateHold, World
 from worlds.services.run_rows import hold_of
+from worlds.services.step_facts import filed_holds
 from worlds.stores.clock import world_now
 
 
@@ -41,6 +42,7 @@ def _world_holds(worlds: Sequence[World]) -> dict[str, frozenset[Hold]]:
     for row in GateHold.objects.filter(world__in=worlds, scope=""):
         found[row.world_id].add(hold_of(row))
     for world in worlds:
+        found[world.id] |= {hold for hold in filed_holds(world.id) if hold.key is None}
         if world.state != World.State.ACTIVE:
             found[world.id].add(make_hold(HoldKind.SUSPENDED, world.id))
     return {world.id: frozenset(found[world.id]) for world in worlds}

@@ -73,8 +73,9 @@ def place_hold(*, world: World, hold: Hold, act: Act) -> bool:
         },
     )
     if not made and hold.level.strictness > GateLevel(row.level).strictness:
-        row.level = hold.level.value
-        row.save(update_fields=["level"])
+        row.level, row.reason = hold.level.value, act.reason
+        row.placed_by, row.placed_at = act.actor, act.now
+        row.save(update_fields=["level", "reason", "placed_by", "placed_at"])
         return True
     return made
 

@@ -17,8 +17,18 @@ from worlds.models import ActivationEntry, StreakState, World
 from worlds.models.world import LEASE_MS, LEASE_MS_RANGE
 from worlds.services.changes import announce, locked_world
 
-EDITABLE: Final = ("name", "description", "owner", "labels", "lease_ms", "metadata")
-_TYPES: Final = {"name": str, "description": str, "owner": str, "labels": list, "lease_ms": int, "metadata": Mapping}
+LEVELS: Final = ("on_lease_expiry", "circuit_level")
+EDITABLE: Final = ("name", "description", "owner", "labels", "lease_ms", "metadata", *LEVELS)
+_TYPES: Final = {
+    "name": str,
+    "description": str,
+    "owner": str,
+    "labels": list,
+    "lease_ms": int,
+    "metadata": Mapping,
+    "on_lease_expiry": str,
+    "circuit_level": str,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +108,7 @@ def update_world(*, world_id: str, changes: Mapping[str, object], act: Act, if_m
         _set_field(world, name, value)
     _check_lease(world.lease_ms)
     _check_lengths(world)
+    _check_levels(world)
     world.changed_at = act.now
     world.save(update_fields=[*EDITABLE, "changed_at"])
     payload: dict[str, object] = {"fields": sorted(changes)}
@@ -157,6 +168,12 @@ def _check_lengths(world: World) -> None:
         text = getattr(world, name)
         if "\x00" in text or len(text) > longest:
             raise InputInvalidError(field=name, reason=f"must be at most {longest} characters without NUL")
+
+
+def _check_levels(world: World) -> None:
+    for name in LEVELS:
+        if getattr(world, name) not in World.Level.values:
+            raise InputInvalidError(field=name, reason=f"must be one of {', '.join(World.Level.values)}")
 
 
 def _check_lease(lease_ms: int) -> None:

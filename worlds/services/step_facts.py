@@ -22,6 +22,7 @@ from worlds.services.budgets import satisfies_budgets
 from worlds.services.drain_watch import watched_seconds
 from worlds.services.run_rows import hold_of
 from worlds.stores.clock import world_now
+from worlds.stores.kill_file import filed_kills
 
 
 def step_facts(*, world: World, run: ApplyRun, view: RunView, epoch: int, now: datetime) -> StepFacts:
@@ -43,11 +44,19 @@ def step_facts(*, world: World, run: ApplyRun, view: RunView, epoch: int, now: d
 
 
 def world_holds(world: World) -> frozenset[Hold]:
-    """Return the stored holds, and the one that follows from the world not being in use."""
-    holds = frozenset(hold_of(row) for row in holds_of(world.id))
+    """Return the stored holds, kills that wait for their row, and the hold of a world that is not in use."""
+    holds = frozenset(hold_of(row) for row in holds_of(world.id)) | filed_holds(world.id)
     if world.state == World.State.ACTIVE:
         return holds
     return holds | {make_hold(HoldKind.SUSPENDED, world.id)}
+
+
+def filed_holds(world_id: str) -> frozenset[Hold]:
+    """Return the holds of kills that only a file stands for so far."""
+    return frozenset(
+        make_hold(HoldKind.KILL, filed.actor, key=InstanceKey.from_text(filed.scope) if filed.scope else None)
+        for filed in filed_kills(world_id)
+    )
 
 
 def newest_ok_run(world_id: str) -> AuditRun | None:

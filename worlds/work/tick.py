@@ -19,7 +19,9 @@ from qmtl_worlds.lifecycle.apply import Event
 from worlds.models import ApplyRun, World
 from worlds.services.advance import advance, count_failure, fire_event
 from worlds.services.authority import act_of_schedule, act_of_system
+from worlds.services.gate_levels import expire_gates
 from worlds.services.heartbeats import TICK, beat
+from worlds.services.kill_follow_up import follow_up_kills
 from worlds.services.projection import project_world
 from worlds.services.scheduling import claim_due_slots
 from worlds.work.overdue import see_to_evaluations
@@ -31,6 +33,8 @@ def tick() -> None:
     """Do everything that is due now; a world that refuses does not keep the others waiting."""
     act = act_of_system(reason="tick")
     last = beat(process=TICK, now=act.now)
+    follow_up_kills(act=act)
+    expire_gates(act=act)
     reach("tick.before", "advance")
     for run in _live_runs():
         _guarded(_advance, run, act)

@@ -64,7 +64,7 @@ envelopes = st.builds(at, positions, st.sampled_from(sorted(GateLevel)), st.samp
 def test_envelope_has_exactly_the_fields_of_the_api_and_survives_the_wire() -> None:
     body = json.loads(json.dumps(OPEN.to_json()))
 
-    assert sorted(body) == sorted(FIELDS)
+    assert sorted(body) == sorted([*FIELDS, "on_lease_expiry"])
     assert (body["side"], body["gate"], body["ts"]) == ("long", "open", "2026-03-09T13:00:00Z")
     assert parse_envelope(body) == OPEN
     assert OPEN.position == Position(1, 42, 0)
@@ -72,6 +72,13 @@ def test_envelope_has_exactly_the_fields_of_the_api_and_survives_the_wire() -> N
 
 def test_unknown_fields_are_ignored() -> None:
     assert parse_envelope({**OPEN.to_json(), "version": 1}) == OPEN
+
+
+def test_server_that_does_not_say_what_passes_after_the_lease_means_exits() -> None:
+    body = OPEN.to_json()
+    del body["on_lease_expiry"]
+
+    assert parse_envelope(body).on_lease_expiry is GateLevel.REDUCE_ONLY
 
 
 @pytest.mark.parametrize("field", FIELDS)
@@ -97,6 +104,9 @@ def test_missing_field_is_an_error(field: str) -> None:
         ("weight", "0.1"),
         ("gate", "closed"),
         ("gate", "ajar"),
+        ("on_lease_expiry", "open"),
+        ("on_lease_expiry", "ajar"),
+        ("on_lease_expiry", None),
         ("side", "both"),
         ("freeze", True),
         ("drain", True),

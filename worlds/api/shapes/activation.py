@@ -40,6 +40,7 @@ class ActivationShape(Struct, kw_only=True):
     run_id: str
     ts: datetime
     state_hash: str
+    on_lease_expiry: GateLevel
 
 
 class WholeSetShape(Struct, kw_only=True):
