@@ -86,6 +86,7 @@ def answer(entry: EntryFacts, world: WorldFacts, now: datetime) -> ActivationEnv
         run_id=world.run_id,
         ts=_changed_at(entry, world, now),
         state_hash=world.state_hash,
+        on_lease_expiry=max(world.on_expiry, GateLevel.REDUCE_ONLY, key=lambda level: level.strictness),
     )
     return replace(envelope, etag=envelope_etag(world.position, envelope.to_json()))
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
+from qmtl_worlds.contracts.activation import GateLevel
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.states import WorldMode
 from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, state_hash
@@ -84,6 +85,7 @@ def world_facts(*, world: World, now: datetime) -> WorldFacts:
         state_hash=state_hash(
             world_id=world.id, position=position, generation=world.generation, content=content, holds=holds
         ),
+        on_expiry=GateLevel(world.on_lease_expiry),
     )
 
 
