@@ -139,7 +139,9 @@ def test_data_that_turns_stale_closes_by_itself(live: Live, trading: World, runn
 
     assert (before.gate, after.gate, after.reason) == ("open", "reduce_only", "mode")
     assert before.etag != after.etag
-    assert snapshot.lease_left_ms(snapshot.prepared(BETTER, now=turns - 1), now=turns - 1, confirmed_at=turns - 1) <= 1000
+    assert (
+        snapshot.lease_left_ms(snapshot.prepared(BETTER, now=turns - 1), now=turns - 1, confirmed_at=turns - 1) <= 1000
+    )
 
 
 def test_revoked_token_is_forgotten_with_the_next_look(

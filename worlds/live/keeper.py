@@ -114,7 +114,9 @@ class Keeper:
     def _confirm(self) -> None:
         """Confirm what is held, read what has changed, and look for revoked tokens."""
         self._refresh(set(self._store.worlds))
-        self._tokens.recheck()
+        if self._tokens.recheck():
+            for world in tuple(self._store.worlds.values()):
+                world.wake()  # streams of what was revoked end now
         now = time.monotonic()
         self.confirmed_at = now
         self._store.drop_idle(before=now - IDLE_SECONDS)

@@ -84,11 +84,13 @@ class TokenBook:
         self._by_id[token.id].append(caller)
         return caller
 
-    def recheck(self) -> None:
-        """Forget what was revoked since the last look; called by the keeper's thread."""
+    def recheck(self) -> bool:
+        """Forget what was revoked since the last look; tell whether something was. Called by the keeper's thread."""
         started, now = time.monotonic(), database_now()
         since = (self._looked_until or now) - OVERLAP
-        for token_id in ApiToken.objects.filter(revoked_at__gte=since).values_list("id", flat=True):
-            for caller in self._by_id.pop(token_id, ()):
-                caller.revoked = True
+        known = self._by_id.keys()
+        revoked = known & set(ApiToken.objects.filter(revoked_at__gte=since).values_list("id", flat=True))
+        for caller in [caller for token_id in revoked for caller in self._by_id.pop(token_id)]:
+            caller.revoked = True
         self._looked_until, self._checked_at = now, started
+        return bool(revoked)

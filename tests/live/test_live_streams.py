@@ -1,0 +1,235 @@
+"""Streams: first everything, then each change, and a heartbeat that renews."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import User
+
+from qmtl_worlds.contracts.lease import find_position
+from tests.live.asgi import Stream, on_loop
+from tests.live.conftest import Headers, bearer
+from tests.worlds.factories import act_of, shell
+from tests.worlds.steps import first_apply
+from worlds.live.app import Live
+from worlds.models import ApiToken, World
+from worlds.services.holds import freeze, unfreeze
+from worlds.services.tokens import revoke_token
+
+ALL = "/worlds/w1/events"
+GOOD = "/worlds/w1/events?strategy_id=good"
+
+
+@pytest.fixture
+def trading(world: World, alice: User, bob: User) -> World:
+    """A world whose first set is applied."""
+    first_apply(world, alice, bob)
+    return world
+
+
+@pytest.fixture
+def change(trading: World, alice: User) -> Callable[..., None]:
+    """Freeze or unfreeze the world, from a thread of the story."""
+
+    def make(*verbs: Callable[..., World]) -> None:
+        for verb in verbs:
+            verb(world_id="w1", act=act_of(alice))
+
+    return make
+
+
+def test_stream_begins_with_the_members_and_their_lease(live: Live, trading: World, runner: Headers) -> None:
+    async def story() -> None:
+        stream = Stream(live, ALL, **runner)
+
+        first = await stream.next()
+        await stream.leave()
+
+        assert (first.kind, first.data["gate"], first.data["generation"]) == ("snapshot", "open", 1)
+        assert {entry["strategy_id"]: entry["active"] for entry in first.data["entries"]} == {
+            "better": True,
+            "good": True,
+        }
+        assert 0 < first.data["lease_ms"] <= trading.lease_ms
+        assert find_position(first.id) is not None
+
+    on_loop(story)
+
+
+def test_stream_of_one_strategy_tells_both_sides_in_full(live: Live, trading: World, runner: Headers) -> None:
+    async def story() -> None:
+        stream = Stream(live, GOOD, **runner)
+
+        entries = (await stream.next()).data["entries"]
+        await stream.leave()
+
+        told = {entry["activation"]["side"]: entry["activation"] for entry in entries}
+        assert (told["long"]["active"], told["short"]["reason"]) == (True, "unknown")
+        assert entries[0]["changes_at_ms"] > time.monotonic() * 1000
+
+    on_loop(story)
+
+
+def test_change_and_its_undoing_are_told_in_full(live: Live, runner: Headers, change: Callable[..., None]) -> None:
+    async def story() -> None:
+        stream = Stream(live, GOOD, **runner)
+        gates = [(await stream.next()).data["gate"]]
+
+        for verb in (freeze, unfreeze):
+            await asyncio.to_thread(change, verb)
+            gates.append((await stream.until("activation")).data["gate"])
+        await stream.leave()
+
+        assert gates == ["open", "reduce_only", "open"]
+
+    on_loop(story)
+
+
+def test_heartbeat_renews_the_lease_of_what_was_told(live: Live, trading: World, runner: Headers) -> None:
+    async def story() -> None:
+        stream = Stream(live, GOOD, **runner)
+        first = await stream.next()
+
+        beat = await stream.until("heartbeat")
+        await stream.leave()
+
+        assert beat.id == first.id
+        assert beat.data["server_ms"] > first.data["server_ms"]
+        assert beat.data["server_ms"] + beat.data["lease_ms"] > first.data["server_ms"] + first.data["lease_ms"]
+
+    World.objects.filter(id="w1").update(lease_ms=1000)
+    on_loop(story)
+
+
+def test_stream_resumes_behind_what_was_seen(live: Live, runner: Headers, change: Callable[..., None]) -> None:
+    async def story() -> None:
+        before = Stream(live, GOOD, **runner)
+        seen = (await before.next()).id
+        await asyncio.to_thread(change, freeze)
+        latest = (await before.until("activation")).id
+        await before.leave()
+
+        after = Stream(live, GOOD, **runner, last_event_id=seen)
+        missed = await after.until("activation")
+        await after.leave()
+
+        assert (missed.id, missed.data["gate"]) == (latest, "reduce_only")
+
+    on_loop(story)
+
+
+@pytest.mark.parametrize("last", ["9.999.0", "rubbish", "1.0.0"])
+def test_stream_that_cannot_be_resumed_begins_anew(live: Live, trading: World, runner: Headers, last: str) -> None:
+    async def story() -> None:
+        stream = Stream(live, GOOD, **runner, last_event_id=last)
+
+        assert (await stream.next()).kind == "snapshot"
+        await stream.leave()
+
+    on_loop(story)
+
+
+def test_reader_that_takes_nothing_for_a_while_is_told_the_latest_state_alone(
+    live: Live, runner: Headers, change: Callable[..., None]
+) -> None:
+    async def story() -> None:
+        stream = Stream(live, GOOD, **runner)
+        await stream.next()
+        watcher = Stream(live, GOOD, **runner)
+        await watcher.next()
+        stream.takes.clear()
+
+        for verb in (freeze, unfreeze) * 10:
+            await asyncio.to_thread(change, verb)
+            await watcher.until("activation")
+        await asyncio.to_thread(change, freeze)
+        latest = (await watcher.until("activation")).id
+        stream.takes.set()
+        told = [await stream.next()]
+        while told[-1].id != latest:
+            told.append(await stream.next())
+        await stream.leave()
+        await watcher.leave()
+
+        assert len([event for event in told if event.kind != "heartbeat"]) < 5
+        assert told[-1].data["gate"] == "reduce_only"
+
+    World.objects.filter(id="w1").update(lease_ms=60_000)
+    on_loop(story)
+
+
+def test_stream_ends_when_its_token_is_revoked(live: Live, trading: World, runner: Headers) -> None:
+    async def story() -> None:
+        stream = Stream(live, GOOD, **runner)
+        await stream.next()
+
+        token = await asyncio.to_thread(ApiToken.objects.get)
+        await asyncio.to_thread(lambda: revoke_token(token_id=token.id, act=shell()))
+        ended = await stream.until("end")
+        await stream.ends()
+
+        assert ended.data == {"reason": "revoked"}
+
+    World.objects.filter(id="w1").update(lease_ms=60_000)  # long before a heartbeat would look
+    on_loop(story)
+
+
+def test_stream_for_a_token_that_is_no_runners_permits_nothing(live: Live, trading: World) -> None:
+    gateway = bearer("gateway")
+
+    async def story() -> None:
+        stream = Stream(live, GOOD, **gateway)
+
+        assert (await stream.next()).data["lease_ms"] == 0
+        await stream.leave()
+
+    on_loop(story)
+
+
+def test_token_of_one_strategy_streams_nothing_of_another(live: Live, trading: World) -> None:
+    limited = bearer("runner", strategies=("better",))
+
+    async def story() -> None:
+        stream = Stream(live, ALL, **limited)
+
+        entries = (await stream.next()).data["entries"]
+        await stream.leave()
+
+        assert {entry["strategy_id"] for entry in entries} == {"better"}
+
+    on_loop(story)
+
+
+def test_frames_for_all_who_see_the_same_are_encoded_once(
+    live: Live, runner: Headers, change: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoded: list[str] = []
+
+    async def story() -> None:
+        streams = [Stream(live, GOOD, **runner) for _ in range(20)]
+        for stream in streams:
+            await stream.next()
+        monkeypatch.setattr("worlds.live.topic.entries_between", _counting(encoded))
+
+        await asyncio.to_thread(change, freeze)
+        events = [await stream.until("activation") for stream in streams]
+        for stream in streams:
+            await stream.leave()
+
+        assert len({json.dumps(event.data) for event in events}) == 1
+        assert len(encoded) == 1
+
+    World.objects.filter(id="w1").update(lease_ms=60_000)
+    on_loop(story)
+
+
+def _counting(encoded: list[str]) -> Callable[..., bytes]:
+    def encode(*_states: object, **_time: object) -> bytes:
+        encoded.append("once")
+        return b"[]"
+
+    return encode
