@@ -134,7 +134,7 @@ def _streaks(run: Run, stages: Stages) -> Streaks:
     inputs, frame, memory = run.inputs, stages.frame, stages.memory
     if inputs.counts and inputs.advisory is None and inputs.correlations is None:
         checksum = run.policy.selection_checksum
-        return Streaks(frame.keys, memory.in_streak, memory.out_streak, memory.evidence, checksum)
+        return Streaks(frame.keys, frame.row, memory.in_streak, memory.out_streak, memory.evidence, checksum)
     rows = frame.row
     stored = inputs.in_streak[rows], inputs.out_streak[rows], inputs.evidence[rows]
-    return Streaks(frame.keys, *stored, inputs.streak_checksum)
+    return Streaks(frame.keys, rows, *stored, inputs.streak_checksum)

@@ -25,10 +25,12 @@ from qmtl_worlds.decision.record import Chunk, DecisionTable, encode_chunks, enc
 class Streaks:
     """The streaks to store after the run, sorted by key; ``checksum`` is the selection checksum that they belong to.
 
-    They equal the stored ones where the run does not count. ``evidence`` is the period close counted last, -1 none.
+    They equal the stored ones where the run does not count. ``evidence`` is the period close counted last, -1 none;
+    ``row`` is each one's row in the input.
     """
 
     keys: tuple[str, ...]
+    row: NDArray[np.int64]
     in_streak: NDArray[np.int32]
     out_streak: NDArray[np.int32]
     evidence: NDArray[np.int64]

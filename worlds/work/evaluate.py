@@ -144,8 +144,7 @@ def _store(run: AuditRun, decision: Decision, gathered: Gathered, outcome: RunOu
 
 def _store_streaks(run: AuditRun, decision: Decision, gathered: Gathered, now: datetime) -> None:
     """Streaks come sorted by key; they are stored by instance id, ascending."""
-    ids = dict(zip(gathered.inputs.keys, gathered.instances.tolist(), strict=True))
-    instances = np.fromiter(map(ids.__getitem__, decision.streaks.keys), np.int64, len(ids))
+    instances = gathered.instances[decision.streaks.row]
     order = np.argsort(instances)
     streaks = StoredStreaks(
         revision=gathered.streaks.revision,

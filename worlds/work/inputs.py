@@ -157,8 +157,8 @@ def _with_leavers(
 
     Returns the keys of those added as well.
     """
-    places = {instance: place for place, instance in enumerate(register.instances)}
-    leaving = [member for member in members.values() if member.instance_id not in places]
+    present = set(register.instances)
+    leaving = [member for member in members.values() if member.instance_id not in present]
     if not leaving:
         return register, frozenset()
     names = {member.key.text for member in leaving}
@@ -226,8 +226,11 @@ def _dwell_since(scene: _Scene) -> NDArray[np.float64]:
     demoted = Demotion.objects.filter(instance__world=scene.world).values_list("instance_id", "demoted_at")
     since = {instance: at.timestamp() for instance, at in demoted}
     since |= {member.instance_id: member.promoted_at.timestamp() for member in scene.members.values()}
-    instances = scene.register.instances
-    return np.fromiter(map(since.get, instances, repeat(math.nan)), np.float64, len(instances))
+    instances = np.array(scene.register.instances)
+    column = np.full(len(instances), math.nan)
+    places = np.flatnonzero(np.isin(instances, list(since)))
+    column[places] = [since[instance] for instance in instances[places].tolist()]
+    return column
 
 
 def _flags(keys: Sequence[str], marked: AbstractSet[str]) -> NDArray[np.bool_]:
