@@ -23,6 +23,7 @@ class AuditConfig(AppConfig):
             triggers.Immutable("audit_auditrun", when="OLD.state <> 'running'"),
             triggers.AppendOnly("audit_auditchunk"),
             triggers.AppendOnly("audit_audithighlight"),
+            triggers.AppendOnly("audit_checkpoint"),
         )
         register(checks.check_triggers, Tags.database)
         post_migrate.connect(_install_triggers, sender=self, dispatch_uid="audit.triggers")

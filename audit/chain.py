@@ -1,4 +1,4 @@
-"""The hash chain: what an event's hash covers, and how a chain is checked. Standard library and contracts only.
+"""The hash chain: what an event's hash covers, and how a chain is checked. Standard library only.
 
 ``hash = sha256(canonical JSON of every field of the row, prev_hash included)``, so a changed byte, a missing row, two
 swapped rows and a cut tail all show, on the database or on an exported file.
@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from hashlib import sha256
 from json.encoder import encode_basestring
 from typing import Final, NamedTuple
-
-from qmtl_worlds.contracts.digests import digest_bytes
 
 GENESIS: Final = "sha256:" + "0" * 64
 """The ``prev_hash`` of the first row of every chain."""
@@ -62,6 +61,20 @@ class ChainHead(NamedTuple):
     hash: str
 
 
+class SignedHead(NamedTuple):
+    """Where a chain ended at ``created_at``, on the word of a key.
+
+    ``created_at`` is ISO 8601 with microseconds and ``+00:00``, ``signature`` 64 bytes in lower-case hex.
+    """
+
+    chain: str
+    seq: int
+    hash: str
+    created_at: str
+    key_id: str = ""
+    signature: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """What is wrong, and at which row. ``code`` is stable; ``seq`` is 0 where no row is to blame."""
@@ -107,7 +120,7 @@ def document(row: ChainRow) -> bytes:
 
 def row_hash(row: ChainRow) -> str:
     """Return the hash of one row."""
-    return digest_bytes(document(row))
+    return f"sha256:{sha256(document(row)).hexdigest()}"
 
 
 def verify_chain(chain: str, links: Iterable[Link], *, head: ChainHead | None) -> ChainReport:

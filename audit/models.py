@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from django.db import models
 
-from audit.chain import ChainHead, ChainRow
+from audit.chain import ChainHead, ChainRow, SignedHead
 
 CHAIN_LENGTH = 80
 ACTOR_LENGTH = 200
@@ -98,6 +98,35 @@ class AuditEvent(models.Model):
             at=self.at.isoformat(timespec="microseconds"),
             prev_hash=self.prev_hash,
         )
+
+
+class Checkpoint(models.Model):
+    """The end of a chain at one time, signed: whoever lacks the key cannot rewrite what lies before. Never changed.
+
+    ``signature`` is Ed25519 in hex over ``audit.signatures.statement`` of the other columns.
+    """
+
+    chain = models.CharField(max_length=CHAIN_LENGTH)
+    seq = models.BigIntegerField()
+    hash = models.CharField(max_length=71)
+    created_at = models.DateTimeField(db_index=True)
+    key_id = models.CharField(max_length=40)
+    signature = models.CharField(max_length=128)
+
+    class Meta:
+        ordering: ClassVar = ["chain", "seq"]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["chain", "seq", "key_id"], name="audit_checkpoint_once")
+        ]
+
+    def __str__(self) -> str:
+        """Return the row that is signed."""
+        return f"{self.chain} {self.seq}"
+
+    def signed_head(self) -> SignedHead:
+        """Return the checkpoint as the verifier sees it."""
+        created_at = self.created_at.isoformat(timespec="microseconds")
+        return SignedHead(self.chain, self.seq, self.hash, created_at, self.key_id, self.signature)
 
 
 class RunKind(models.TextChoices):

@@ -15,10 +15,13 @@ from audit.models import AuditChunk, AuditHighlight, AuditRun, AuditRunState, Hi
 from audit.recorder import record
 from audit.redaction import redact_text
 from qmtl_worlds.contracts.acts import Act
-from qmtl_worlds.contracts.digests import canonical_json, digest_bytes
+from qmtl_worlds.contracts.digests import canonical_json, digest, digest_bytes
 from qmtl_worlds.contracts.errors import RunStateError
 
 RUN_KINDS: Final = ("evaluation.recorded", "evaluation.failed")
+
+TIMES: Final = ("as_of", "now", "slot", "started_at", "finished_at")
+"""The times of a run."""
 
 Chunk = tuple[str, str, bytes]
 """First key, last key, packed decisions."""
@@ -105,7 +108,7 @@ def finish_run(*, run: AuditRun, outcome: RunOutcome, act: Act) -> AuditRun:
     run.chunks_digest = chunks_digest(outcome.chunks)
     _close(run, act)
     _insert_parts(run, outcome)
-    return _recorded(run, "evaluation.recorded", act)
+    return _recorded(run, "evaluation.recorded", act, outcome.highlights)
 
 
 @transaction.atomic
@@ -118,7 +121,7 @@ def fail_run(*, run: AuditRun, error: str, act: Act) -> AuditRun:
     run.state = AuditRunState.ERROR
     run.error = redact_text(error).replace("\x00", "")
     _close(run, act)
-    return _recorded(run, "evaluation.failed", act)
+    return _recorded(run, "evaluation.failed", act, {})
 
 
 def chunks_digest(chunks: Iterable[Chunk]) -> str:
@@ -129,18 +132,21 @@ def chunks_digest(chunks: Iterable[Chunk]) -> str:
     return f"sha256:{hasher.hexdigest()}"
 
 
-def facts_text(run: AuditRun) -> str:
-    """Return what the world's chain holds of a finished run, as canonical JSON; ``audit_verify`` compares the two."""
-    return canonical_json(_facts_of(run)).decode()
+def highlights_digest(highlights: Iterable[tuple[str, str]]) -> str:
+    """Return the digest of (kind, key) of the instances that stand out, sorted; of none too."""
+    return digest(list(highlights))
 
 
-def _facts_of(run: AuditRun) -> dict[str, object]:
+def facts_of(run: AuditRun) -> dict[str, object]:
+    """Return what the world's chain holds of a finished run, but for its highlights; ``audit_verify`` compares them.
+
+    The number of the row is a fact, since the newest run is the one with the highest.
+    """
     return {
+        "row": run.pk,
         "state": run.state,
         "kind": run.kind,
-        "as_of": _text(run.as_of),
-        "now": _text(run.now),
-        "slot": _text(run.slot),
+        "envelope": digest_bytes(bytes(run.envelope)),
         "policy_checksum": run.policy_checksum,
         "engine_version": run.engine_version,
         "inputs": digest_bytes(run.inputs_json.encode()),
@@ -152,9 +158,13 @@ def _facts_of(run: AuditRun) -> dict[str, object]:
         "actor": run.actor,
         "reason": run.reason,
         "request_id": run.request_id,
-        "started_at": _text(run.started_at),
-        "finished_at": _text(run.finished_at),
+        **{name: text_of_time(getattr(run, name)) for name in TIMES},
     }
+
+
+def text_of_time(time: datetime | None) -> str | None:
+    """Return a time as the chain holds it: ISO 8601 in UTC with microseconds."""
+    return None if time is None else time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 def _insert_parts(run: AuditRun, outcome: RunOutcome) -> None:
@@ -174,20 +184,17 @@ def _close(run: AuditRun, act: Act) -> None:
         raise RunStateError(run.run_id, state=AuditRun.objects.get(pk=run.pk).state, wanted="finished")
 
 
-def _recorded(run: AuditRun, kind: str, act: Act) -> AuditRun:
+def _recorded(run: AuditRun, kind: str, act: Act, highlights: Mapping[HighlightKind, Sequence[str]]) -> AuditRun:
+    pairs = sorted((str(name), key) for name, keys in highlights.items() for key in keys)
     record(
         chain=run.world_id,
         kind=kind,
         act=act,
-        after=_facts_of(run),
+        after=facts_of(run) | {"highlights": highlights_digest(pairs)},
         run_id=run.run_id,
         policy_version=run.policy_version,
     )
     return run
-
-
-def _text(time: datetime | None) -> str | None:
-    return None if time is None else time.astimezone(UTC).isoformat(timespec="microseconds")
 
 
 _WRITTEN_AT_THE_END = (

@@ -54,6 +54,17 @@ def operations(connection: BaseDatabaseWrapper, table: str, *, when: str, column
         yield _trigger(connection, table, "TRUNCATE", "")
 
 
+def guards(connection: BaseDatabaseWrapper, table: str, *, delete: str, update: str) -> Iterator[Trigger]:
+    """Yield what refuses a DELETE or an UPDATE of a row where a condition holds, which may ask other tables."""
+    for operation, condition in (("DELETE", delete), ("UPDATE", update)):
+        if connection.vendor == "postgresql":
+            yield _guard(connection, table, operation, condition)
+        else:
+            yield _trigger(connection, table, operation, condition)
+    if connection.vendor == "postgresql":
+        yield _trigger(connection, table, "TRUNCATE", "")
+
+
 def installed(connection: BaseDatabaseWrapper) -> Mapping[str, str]:
     """Return the table of each of our triggers that is there and switched on, by the trigger's name."""
     with connection.cursor() as cursor:
@@ -83,6 +94,22 @@ def _trigger(connection: BaseDatabaseWrapper, table: str, operation: str, condit
     body = _BODIES[connection.vendor](connection.ops.quote_name(table), operation, condition)
     name = f"{PREFIX}{operation.lower()}_{hashlib.sha256(f'{table} {body}'.encode()).hexdigest()[:16]}"
     return Trigger(name, table, operation, f"CREATE TRIGGER {connection.ops.quote_name(name)} {body}")
+
+
+def _guard(connection: BaseDatabaseWrapper, table: str, operation: str, condition: str) -> Trigger:
+    """PostgreSQL lets no trigger's WHEN ask other tables: the condition is in a function of its own."""
+    quote = connection.ops.quote_name
+    mark = hashlib.sha256(f"{table} {operation} {condition}".encode()).hexdigest()[:16]
+    name, function = f"{PREFIX}{operation.lower()}_{mark}", f"qw_guard_{mark}"
+    statement = (
+        f"CREATE OR REPLACE FUNCTION {function}() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF {condition} THEN "
+        "RAISE EXCEPTION '% refuses %: its rows are kept as written', TG_TABLE_NAME, TG_OP "
+        "USING ERRCODE = 'integrity_constraint_violation'; END IF; "
+        f"RETURN {'OLD' if operation == 'DELETE' else 'NEW'}; END $$; "
+        f"CREATE TRIGGER {quote(name)} BEFORE {operation} ON {quote(table)} "
+        f"FOR EACH ROW EXECUTE FUNCTION {function}()"
+    )
+    return Trigger(name, table, operation, statement)
 
 
 def _sqlite_body(table: str, operation: str, condition: str) -> str:

@@ -7,12 +7,12 @@ digest of its definition, so that an outdated one is replaced.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-from audit.trigger_sql import Trigger, create, drop, installed, operations
+from audit.trigger_sql import Trigger, create, drop, guards, installed, operations
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,19 @@ class Immutable:
     columns: tuple[str, ...] = ()
 
 
-Rule = AppendOnly | Immutable
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """Rows of ``table`` are not deleted where ``delete`` holds, nor changed where ``update`` does; never truncated.
+
+    Each is SQL over OLD (and NEW) by vendor, and may ask other tables.
+    """
+
+    table: str
+    delete: Mapping[str, str]
+    update: Mapping[str, str]
+
+
+Rule = AppendOnly | Immutable | Guarded
 
 _rules: dict[str, Rule] = {}
 
@@ -71,6 +83,10 @@ def _wanted(connection: BaseDatabaseWrapper) -> Iterator[Trigger]:
     tables = set(connection.introspection.table_names())
     for rule in _rules.values():
         if rule.table not in tables:
+            continue
+        if isinstance(rule, Guarded):
+            vendor = connection.vendor
+            yield from guards(connection, rule.table, delete=rule.delete[vendor], update=rule.update[vendor])
             continue
         when, columns = (rule.when, rule.columns) if isinstance(rule, Immutable) else ("", ())
         yield from operations(connection, rule.table, when=when, columns=columns)

@@ -118,6 +118,12 @@ def folder(name: str, default: Path) -> Path:
     return path
 
 
+def path(name: str) -> Path | None:
+    """Return the absolute path that a variable names, or None; whether it exists is for those who need it to see."""
+    value = text(name, "")
+    return Path(value).expanduser().absolute() if value else None
+
+
 def secret(name: str) -> str | None:
     """Return ``NAME``, or the content of the file that ``NAME_FILE`` names, or None.
 

@@ -177,6 +177,13 @@ DATABASES = {"default": _postgresql(_address) if _address else _sqlite(DATA_DIR 
 # Divides the fixed lengths of PROTOCOL 3 (run deadline, worker lease, slack), so that tests need not wait.
 TIME_SCALE = env.integer("QW_TIME_SCALE", 1, least=1)
 
+# -- The audit -----------------------------------------------------------------
+
+# Signs the ends of the chains. Only the tick reads it; none set: one is made in the data folder.
+AUDIT_SIGNING_KEY_FILE = env.path("QW_AUDIT_SIGNING_KEY_FILE")
+# Public keys of earlier signing keys, which audit_verify goes on trusting.
+AUDIT_PUBLIC_KEYS_FILE = env.path("QW_AUDIT_PUBLIC_KEYS_FILE")
+
 # -- Redis: projection, broker and cache, a database number each ---------------
 
 REDIS = env.redis("REDIS_URL", f"unix://{DATA_DIR}/valkey/valkey.sock")

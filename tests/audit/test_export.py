@@ -32,20 +32,17 @@ def exported(tmp_path: Path) -> Path:
 
 
 def findings(lines: list[bytes]) -> list[tuple[str, int, str]]:
-    reports = verify_export(lines)
-    return [
-        (report.finding.chain, report.finding.seq, report.finding.code)
-        for report in reports
-        if report.finding is not None
-    ]
+    report = verify_export(lines)
+    found = [*(chain.finding for chain in report.chains if chain.finding), *report.others]
+    return [(finding.chain, finding.seq, finding.code) for finding in found]
 
 
 def test_export_verifies_without_a_database(exported: Path) -> None:
     lines = exported.read_bytes().splitlines(keepends=True)
 
-    reports = verify_export(lines)
+    report = verify_export(lines)
 
-    assert [(report.chain, report.count, report.finding) for report in reports] == [
+    assert [(chain.chain, chain.count, chain.finding) for chain in report.chains] == [
         ("w1", 4, None),
         ("w1!kill", 1, None),
         ("w2", 2, None),
@@ -66,8 +63,8 @@ def test_export_can_be_checked_with_nothing_but_sha256(exported: Path) -> None:
 def test_export_verifies_in_a_process_that_loads_no_framework(exported: Path) -> None:
     program = (
         "import sys; from pathlib import Path; from audit.export import verify_export;"
-        "reports = verify_export(Path(sys.argv[1]).open('rb'));"
-        "print(sum(report.count for report in reports), 'django' in sys.modules, 'numpy' in sys.modules)"
+        "report = verify_export(Path(sys.argv[1]).open('rb'));"
+        "print(sum(chain.count for chain in report.chains), 'django' in sys.modules, 'numpy' in sys.modules)"
     )
 
     done = subprocess.run(
@@ -89,6 +86,7 @@ def test_verify_command_reads_an_export(exported: Path) -> None:
         "w1: 4 rows good",
         "w1!kill: 1 rows good",
         "w2: 2 rows good",
+        "checkpoints: 0 good",
         "The audit is as it was written.",
     ]
 
@@ -122,6 +120,9 @@ def test_every_changed_byte_of_an_exported_event_is_found(exported: Path) -> Non
         (lambda lines: [b'{"heads":{}}', *lines[-2:]], [("w2", 0, "head-missing")]),
         (lambda _lines: [], [("", 0, "unreadable")]),
         (lambda _lines: [b'{"heads":7}'], [("", 0, "unreadable")]),
+        (lambda _lines: [b'{"heads":{"w1":{"hash":"","seq":"4"}}}'], [("", 0, "unreadable")]),
+        (lambda _lines: [b'{"checkpoints":-1,"heads":{}}'], [("", 0, "unreadable")]),
+        (lambda _lines: [b'{"checkpoints":1,"heads":{}}'], [("", 0, "checkpoint-missing")]),
     ],
 )
 def test_verify_names_what_was_done_to_an_export(

@@ -32,6 +32,7 @@ def test_verify_of_an_untouched_audit_ends_well() -> None:
     assert output.splitlines() == [
         "w1: 3 rows good",
         "w2: 3 rows good",
+        "checkpoints: 0 good",
         "evaluations: 1 good",
         "The audit is as it was written.",
     ]
@@ -74,6 +75,7 @@ def test_verify_names_a_row_of_which_one_byte_was_changed(tamper: Tamper, sql: s
         "UPDATE audit_auditevent SET policy_version = '1,2' WHERE seq = 3",
         "UPDATE audit_auditevent SET hash = CAST(X'C3' AS TEXT) WHERE seq = 3",
         "UPDATE audit_auditevent SET hash = '', before_json = '' WHERE seq = 3",
+        "UPDATE audit_auditevent SET at = replace(at, ' ', 'T') WHERE seq = 3",
     ],
 )
 def test_verify_names_a_row_that_cannot_be_decoded(tamper: Tamper, sql: str) -> None:
@@ -82,6 +84,41 @@ def test_verify_names_a_row_that_cannot_be_decoded(tamper: Tamper, sql: str) -> 
     tamper(sql)
 
     assert first_bad() == ("w1", 3, "altered")
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL stores no such value")
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("UPDATE audit_auditevent SET seq = 'three' WHERE seq = 3", ("w1", 3, "missing")),
+        ("UPDATE audit_auditevent SET seq = 'six' WHERE seq = 5", ("w1", 5, "tail-missing")),
+        ("UPDATE audit_auditevent SET seq = 2.5 WHERE seq = 3", ("w1", 2.5, "repeated")),
+        ("UPDATE audit_auditevent SET chain = CAST(X'77C3' AS TEXT) WHERE seq = 3", ("w1", 3, "missing")),
+        ("UPDATE audit_auditevent SET chain = X'7731' WHERE seq = 3", ("w1", 3, "missing")),
+        ("UPDATE audit_audithead SET seq = 'five'", ("w1", 0, "head-altered")),
+        ("UPDATE audit_audithead SET hash = CAST(X'C3' AS TEXT)", ("w1", 0, "head-altered")),
+        ("UPDATE audit_audithead SET chain = CAST(X'77C3' AS TEXT)", ("w1", 0, "head-missing")),
+    ],
+)
+def test_verify_names_numbers_and_names_that_are_none(
+    tamper: Tamper, sql: str, expected: tuple[str, float, str]
+) -> None:
+    write_events(5)
+
+    tamper(sql)
+
+    assert first_bad() == expected
+
+
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="PostgreSQL stores no such value")
+def test_verify_names_a_row_beyond_the_head_whose_number_is_none(tamper: Tamper) -> None:
+    write_events(5)
+    tamper("CREATE TEMP TABLE copied AS SELECT * FROM audit_auditevent WHERE seq = 5")
+    tamper("UPDATE copied SET id = id + 1, seq = 'six'")
+    tamper("INSERT INTO audit_auditevent SELECT * FROM copied")
+    tamper("DROP TABLE copied")
+
+    assert first_bad() == ("w1", 6, "beyond-head")
 
 
 def test_verify_names_text_that_was_moved_between_fields_without_changing_the_hash(tamper: Tamper) -> None:
@@ -166,6 +203,7 @@ def test_verify_names_the_first_bad_row_of_every_chain(tamper: Tamper) -> None:
         "w1: 2 rows good; then w1 row 3: its content does not match its hash [altered]",
         "w2: 4 rows good",
         "w3: 2 rows good; then w3 row 3: its content does not match its hash [altered]",
+        "checkpoints: 0 good",
         "evaluations: 0 good",
         "BAD: w1 row 3: its content does not match its hash [altered]",
     ]
@@ -201,6 +239,8 @@ def test_verify_of_an_unknown_chain_is_an_error() -> None:
         ("UPDATE audit_auditrun SET state = 'inconclusive'", "run-altered", "facts"),
         ("UPDATE audit_auditrun SET as_of = '2026-03-02 11:00:00+00:00'", "run-altered", "facts"),
         ("UPDATE audit_auditrun SET policy_version = 4", "run-altered", "facts"),
+        ("UPDATE audit_audithighlight SET kind = 'blocked' WHERE kind = 'topk'", "run-altered", "facts"),
+        ("DELETE FROM audit_audithighlight WHERE key = 'c|long'", "run-altered", "facts"),
         ("UPDATE audit_auditrun SET inputs_json = '{}'", "run-altered", "facts"),
         ("UPDATE audit_auditrun SET envelope = (SELECT data FROM audit_auditchunk LIMIT 1)", "run-altered", "read"),
         (

@@ -38,6 +38,7 @@ MENU: Final[Mapping[str, Mapping[str, str]]] = {
         "OutboxEvent": "Outbox",
         "StreakState": "Streaks",
         "AuditHead": "Audit chain heads",
+        "Checkpoint": "Audit checkpoints",
         "AuditChunk": "Decision chunks",
         "SeriesHead": "Series revisions",
         "SeriesTrack": "Series tracks",

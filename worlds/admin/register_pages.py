@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from audit.chain import kill_chain
-from audit.models import AuditChunk, AuditEvent, AuditHead, AuditHighlight, AuditRun
+from audit.models import AuditChunk, AuditEvent, AuditHead, AuditHighlight, AuditRun, Checkpoint
 from qmtl_worlds.contracts.ids import InstanceKey
 from strategies import admin as register
 from strategies.models import (
@@ -174,6 +174,14 @@ class HeadPage(ChainScoped):
     search_fields = ("chain",)
 
 
+class CheckpointPage(ChainScoped):
+    """Signed ends of the readable chains."""
+
+    by_world = False
+    list_display = ("chain", "seq", "created_at", "key_id", "hash")
+    search_fields = ("chain",)
+
+
 class ChunkPage(ScopedAdmin):
     """Packed decisions of the readable worlds."""
 
@@ -211,6 +219,7 @@ PAGES = {
     AuditEvent: EventPage,
     AuditRun: EvaluationAdmin,
     AuditHead: HeadPage,
+    Checkpoint: CheckpointPage,
     AuditChunk: ChunkPage,
     AuditHighlight: HighlightPage,
 }

@@ -10,8 +10,9 @@ from typing import IO, Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from audit.export import event_line, heads_line
-from audit.stored import stored_chains, stored_heads, stored_rows
+from audit.export import event_line, first_line
+from audit.signatures import checkpoint_line
+from audit.stored import stored_chains, stored_checkpoints, stored_heads, stored_rows
 
 
 class Command(BaseCommand):
@@ -26,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--output", type=Path, help="the file to write, which must not exist (default: stdout)")
 
     def handle(self, *_args: object, **options: Any) -> None:  # Any: what argparse has parsed
-        """Write the heads, then every event up to them: what is appended meanwhile is left out."""
+        """Write heads and checkpoints, then every event up to the heads: what is appended meanwhile is left out."""
         only, output = options["chain"], options["output"]
         chains = stored_chains(only)
         if only and not chains:
@@ -40,8 +41,11 @@ class Command(BaseCommand):
 
 
 def _write(stream: IO[bytes], chains: tuple[str, ...]) -> None:
+    signed = [head for chain in chains for head, _ in stored_checkpoints(chain) if head]
     heads = stored_heads(chains)
-    stream.write(heads_line(heads) + b"\n")
-    for chain, head in heads.items():
-        for row, stored in stored_rows(chain, until=head.seq, progress=lambda _count: None):
+    stream.write(first_line(heads, checkpoint_count=len(signed)) + b"\n")
+    for head in signed:
+        stream.write(checkpoint_line(head) + b"\n")
+    for chain, end in heads.items():
+        for row, stored in stored_rows(chain, until=end.seq, progress=lambda _count: None):
             stream.write(event_line(row, stored) + b"\n")

@@ -49,6 +49,15 @@ def test_choice_outside_its_words_stops_the_start(monkeypatch: pytest.MonkeyPatc
         env.choice(NAME, "json", among=("json", "console"))
 
 
+def test_path_is_absolute_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert env.path(NAME) is None
+
+    monkeypatch.setenv(NAME, "key.pem")
+    assert env.path(NAME) == tmp_path / "key.pem"
+
+
 def test_secret_comes_from_a_file_without_its_line_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "secret"
     file.write_text("hidden\n", encoding="utf-8")

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from django.core.management import call_command
+
+from audit.signatures import public_pem
+
+
+def write_key(path: Path) -> Path:
+    """Write a new signing key to ``path``, its public half beside it as ``.pub``, and return the path."""
+    key = Ed25519PrivateKey.generate()
+    path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    path.with_suffix(".pub").write_bytes(public_pem(key.public_key()))
+    return path
+
+
+def checkpoint(path: Path) -> Path:
+    """Sign the ends of all chains, append them to ``path``, and return it."""
+    call_command("audit_checkpoint", "--out", str(path))
+    return path
