@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import hmac
 import re
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-from django.db import transaction
+from django.db import OperationalError, transaction
 
 from audit.chain import SYSTEM_CHAIN
 from audit.recorder import record
@@ -104,9 +105,13 @@ def find_token(*, text: str, now: datetime) -> ApiToken | None:
 
 
 def note_use(*, token: ApiToken, now: datetime) -> None:
-    """Remember that the token was used, to the minute, so that a busy one does not cost a write a request."""
+    """Remember that the token was used, to the minute, so that a busy one does not cost a write a request.
+
+    A kill must not fail because somebody holds the writer.
+    """
     if token.last_used_at is None or now - token.last_used_at >= timedelta(minutes=1):
-        ApiToken.objects.filter(id=token.id).update(last_used_at=now)
+        with contextlib.suppress(OperationalError):
+            ApiToken.objects.filter(id=token.id).update(last_used_at=now)
 
 
 def hash_secret(secret: str) -> str:
