@@ -10,6 +10,8 @@ from a2wsgi.wsgi_typing import WSGIApp
 from django.core.wsgi import get_wsgi_application
 from django.utils.module_loading import import_string
 
+from qmtl_worlds.lanes import Lanes
+
 if TYPE_CHECKING:
     from worlds.live.app import Live
 
@@ -19,7 +21,9 @@ POOL_THREADS = 4
 
 
 def _application() -> Live:
-    django: Any = WSGIMiddleware(cast("WSGIApp", get_wsgi_application()), workers=POOL_THREADS)
+    wsgi = cast("WSGIApp", get_wsgi_application())
+    pool: Any = WSGIMiddleware(wsgi, workers=POOL_THREADS)
+    django = Lanes(wsgi, pool=pool)
     live: type[Live] = import_string("worlds.live.app.Live")  # its models can be imported from here on
     return live(django)
 

@@ -10,7 +10,7 @@ from worlds.api.views.activation import ActivationView, StateHashView
 from worlds.api.views.apply import ApplyRunView, ApplyVerbView, ApplyView, ApproveView, RollbackView
 from worlds.api.views.documents import SchemaView, docs_page
 from worlds.api.views.evaluations import EvaluateView
-from worlds.api.views.gate import GateVerbView
+from worlds.api.views.gate import GateVerbView, GateView, KillView
 from worlds.api.views.health import HealthView, LiveView, ReadyView
 from worlds.api.views.history import AuditView, GenerationsView, GenerationView
 from worlds.api.views.policies import (
@@ -21,6 +21,7 @@ from worlds.api.views.policies import (
     PolicyView,
     SetDefaultView,
 )
+from worlds.api.views.reopenings import ReopeningsView, ReopeningVerbView
 from worlds.api.views.runs import DecideView, ExplainView, RunsView, RunView, StrategyRunsView, StrategyRunView
 from worlds.api.views.series import ReturnsView, StrategyMetricsView
 from worlds.api.views.strategies import BindingsView, BindingView, RosterView
@@ -71,6 +72,13 @@ urlpatterns = [
     path(f"{WORLD}/activation", ActivationView.as_view()),
     path(f"{WORLD}/activation/state_hash", StateHashView.as_view(), {"subject": "activation"}),
     path(f"{WORLD}/policy/state_hash", StateHashView.as_view(), {"subject": "policy"}),
+    path(f"{WORLD}/kill", KillView.as_view()),
+    path(f"{WORLD}/gate", GateView.as_view()),
+    path(f"{WORLD}/reopenings", ReopeningsView.as_view()),
+    path(f"{WORLD}/reopenings/<str:reopening_id>/grant", ReopeningVerbView.as_view(), {"verb": "grant"}),
+    path(f"{WORLD}/reopenings/<str:reopening_id>/reject", ReopeningVerbView.as_view(), {"verb": "reject"}),
+    path(f"{WORLD}/suspend", GateVerbView.as_view(), {"verb": "suspend"}),
+    path(f"{WORLD}/unsuspend", GateVerbView.as_view(), {"verb": "unsuspend"}),
     path(f"{WORLD}/freeze", GateVerbView.as_view(), {"verb": "freeze"}),
     path(f"{WORLD}/unfreeze", GateVerbView.as_view(), {"verb": "unfreeze"}),
     path(f"{WORLD}/pause", GateVerbView.as_view(), {"verb": "pause"}),

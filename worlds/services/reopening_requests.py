@@ -55,6 +55,11 @@ class Asked:
     parameters: Mapping[str, object] = field(default_factory=dict)
 
 
+def list_reopenings(world_id: str, *, limit: int = 100) -> tuple[Reopening, ...]:
+    """Return the last requests of a world, newest first."""
+    return tuple(Reopening.objects.filter(world_id=world_id)[:limit])
+
+
 @transaction.atomic
 def request_reopening(*, asked: Asked, act: Act) -> Reopening:
     """Ask for it; the same again is the same request, another one for the same scope supersedes the older.

@@ -10,10 +10,10 @@ from django.db import transaction
 
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import READ, Act
-from qmtl_worlds.contracts.errors import ApprovalNeedsSessionError, ConflictError, NotFoundError
+from qmtl_worlds.contracts.errors import ApprovalNeedsSessionError, ConflictError, NotFoundError, PermissionDeniedError
 from qmtl_worlds.lifecycle.approval import check_approver
 from worlds.models import Reopening, World
-from worlds.services import kills
+from worlds.services import circuits, flat, kills, overrides
 from worlds.services.changes import locked_world
 from worlds.services.reauthentication import is_recent
 from worlds.services.reopening_requests import RULES, Asked, close_request, request_reopening, takes_two
@@ -29,6 +29,9 @@ class Reopen(Protocol):
 
 GRANTS: Final[Mapping[Reopening.Subject, Reopen]] = {
     Reopening.Subject.KILL: kills.reopen,
+    Reopening.Subject.CIRCUIT: circuits.reopen,
+    Reopening.Subject.OVERRIDE: overrides.reopen,
+    Reopening.Subject.AWAITING_FLAT: flat.reopen,
 }
 """What a grant does, by subject."""
 
@@ -81,6 +84,8 @@ def reject(*, world_id: str, reopening_id: int, act: Act) -> Reopening:
 
 def _open_request(world_id: str, reopening_id: int, act: Act, *, wanted: str) -> tuple[World, Reopening]:
     act.require(READ, world_id)
+    if not any(act.grants.allows(one, world_id) for rule in RULES.values() for one in (rule.ask, rule.grant)):
+        raise PermissionDeniedError(act.actor, permission="gate.reopen")
     world = locked_world(world_id)
     reopening = Reopening.objects.filter(world=world, pk=reopening_id).first()
     if reopening is None:

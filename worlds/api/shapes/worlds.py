@@ -8,11 +8,13 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from qmtl_worlds.contracts.states import OpState
+from worlds.api.shapes.closing import ClosingShape
 from worlds.api.shapes.fields import Cursor, Line, PageSize, Reason, WorldId
 
 Description = Annotated[str, Meta(max_length=10_000)]
 Labels = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=32)]
 LeaseMs = Annotated[int, Meta(ge=1_000, le=60_000)]
+Level = Literal["reduce_only", "closed"]
 
 
 class WorldCreate(Struct, kw_only=True):
@@ -38,6 +40,8 @@ class WorldEdit(Struct, kw_only=True):
     owner: Line | UnsetType = UNSET
     labels: Labels | UnsetType = UNSET
     lease_ms: LeaseMs | UnsetType = UNSET
+    on_lease_expiry: Level | UnsetType = UNSET
+    circuit_level: Level | UnsetType = UNSET
 
 
 class WorldQuery(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +68,8 @@ class WorldShape(Struct, kw_only=True):
     op_state: OpState
     paused: bool
     lease_ms: int
+    on_lease_expiry: str
+    circuit_level: str
     generation: int
     sequence: int
     policy_version: int | None
@@ -73,6 +79,12 @@ class WorldShape(Struct, kw_only=True):
     changed_at: datetime
     etag: str
     metadata: dict[str, Any]
+
+
+class WorldDetail(WorldShape, kw_only=True):
+    """A world with how far its gate is open."""
+
+    gate: ClosingShape
 
 
 class WorldPage(Struct, kw_only=True):
@@ -94,7 +106,7 @@ class PolicyInForce(Struct, kw_only=True):
 class WorldDescription(Struct, kw_only=True):
     """A world and its policy in words; None where none is in force."""
 
-    world: WorldShape
+    world: WorldDetail
     policy: PolicyInForce | None
 
 
@@ -108,6 +120,7 @@ class GateShape(Struct, kw_only=True):
     """What holds for the world as a whole after an operator's act."""
 
     world_id: str
+    state: str
     paused: bool
     holds: list[HoldShape]
 
@@ -122,3 +135,4 @@ class HoldShape(Struct, kw_only=True):
     reason: str
     placed_by: str
     placed_at: datetime
+    expires_at: datetime | None

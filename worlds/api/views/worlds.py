@@ -14,10 +14,12 @@ from worlds.api.bodies import read_open_object
 from worlds.api.endpoint import Endpoint, reader_of, visible_worlds
 from worlds.api.openapi import Operation, documented
 from worlds.api.queries import read_query
+from worlds.api.shapes.closing import ClosingShape
 from worlds.api.shapes.worlds import (
     PolicyInForce,
     WorldCreate,
     WorldDescription,
+    WorldDetail,
     WorldEdit,
     WorldPage,
     WorldQuery,
@@ -25,6 +27,7 @@ from worlds.api.shapes.worlds import (
 )
 from worlds.models import World
 from worlds.selectors import WorldFilter, get_world, list_worlds, op_states_of
+from worlds.services.closings import closing_of
 from worlds.services.registry import NewWorld, archive_world, create_world, update_world, world_etag
 from worlds.services.run_rows import compiled
 
@@ -72,11 +75,12 @@ class WorldsView(Endpoint):
 class WorldView(Endpoint):
     """One world."""
 
-    @documented(Operation("getWorld", "worlds", "Read a world", {200: WorldShape}))
+    @documented(Operation("getWorld", "worlds", "Read a world", {200: WorldDetail}))
     def get(self, request: Request, world_id: str) -> Response:
-        """Read a world as it is now."""
+        """Read a world as it is now, with how far its gate is open and whether that is in effect everywhere."""
         reader_of(request, world_id)
-        return _answer(get_world(world_id))
+        detail = _detail(get_world(world_id))
+        return Response(detail, headers={"ETag": f'"{detail.etag}"'})
 
     @documented(
         Operation(
@@ -132,7 +136,7 @@ class WorldDescriptionView(Endpoint):
                 yaml=world.policy.text,
                 text=describe(compiled(world.policy)),
             )
-        return Response(WorldDescription(world=_shapes((world,))[0], policy=policy))
+        return Response(WorldDescription(world=_detail(world), policy=policy))
 
 
 def _edit(request: Request, world_id: str) -> Response:
@@ -154,6 +158,19 @@ def _answer(world: World, *, status: int = 200, headers: dict[str, str] | None =
     return Response(shape, status=status, headers={"ETag": f'"{shape.etag}"', **(headers or {})})
 
 
+def _detail(world: World) -> WorldDetail:
+    closing = closing_of(world_id=world.id)
+    gate = ClosingShape(
+        level=closing.level,
+        reason=closing.reason.value,
+        committed_at=closing.committed_at,
+        effective_at=closing.effective_at,
+        effective=closing.effective,
+        acknowledged=closing.acknowledged,
+    )
+    return WorldDetail(**msgspec.structs.asdict(_shapes((world,))[0]), gate=gate)
+
+
 def _shapes(worlds: tuple[World, ...]) -> list[WorldShape]:
     states = op_states_of(world.id for world in worlds)
     return [
@@ -170,6 +187,8 @@ def _shapes(worlds: tuple[World, ...]) -> list[WorldShape]:
             op_state=states[world.id],
             paused=world.paused,
             lease_ms=world.lease_ms,
+            on_lease_expiry=world.on_lease_expiry,
+            circuit_level=world.circuit_level,
             generation=world.generation,
             sequence=world.sequence,
             policy_version=world.policy.version if world.policy else None,
