@@ -74,6 +74,15 @@ def test_a_token_shows_its_secret_once(dora: User, sign_in: SignIn) -> None:
     assert token.secret_hash not in later
 
 
+def test_a_token_can_be_made_for_backtests_only(dora: User, sign_in: SignIn) -> None:
+    values = {"name": "lab", "role": "submitter", "provenance": "backtest", "days": 30, "reason": "research"}
+
+    sign_in(dora).post(reverse("admin:worlds_apitoken_add"), values)
+
+    assert ApiToken.objects.get().provenance == "backtest"
+    assert "backtest" in AuditEvent.objects.get(kind="access.token_created").after_json
+
+
 def test_a_token_is_revoked_once_and_for_ever(dora: User, sign_in: SignIn) -> None:
     client = sign_in(dora)
     values = {"name": "runner 1", "role": "runner", "days": 30, "reason": "first Runner"}

@@ -11,7 +11,7 @@ from django.test import Client
 
 from tests.worlds.factories import shell
 from worlds.services.reauthentication import SESSION_KEY
-from worlds.services.tokens import create_token
+from worlds.services.tokens import TokenTerms, create_token
 from worlds.stores.clock import database_now
 
 
@@ -58,9 +58,12 @@ class Caller:
         return Reply(response.status_code, {k.lower(): v for k, v in response.items()}, response.content)
 
 
-def machine(role: str, *, worlds: tuple[str, ...] = (), strategies: tuple[str, ...] = ()) -> Caller:
+def machine(
+    role: str, *, worlds: tuple[str, ...] = (), strategies: tuple[str, ...] = (), provenance: str = ""
+) -> Caller:
     """A token of a role."""
-    made = create_token(role=role, name=role, worlds=worlds, strategies=strategies, act=shell())
+    terms = TokenTerms(provenance=provenance)
+    made = create_token(role=role, name=role, worlds=worlds, strategies=strategies, terms=terms, act=shell())
     return Caller(Client(raise_request_exception=False), {"Authorization": f"Bearer {made.text}"})
 
 

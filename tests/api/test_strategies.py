@@ -122,6 +122,24 @@ def test_provenance_follows_from_the_world(submitter: Caller, mode: str, provena
     assert reply.json()["provenance"] == provenance
 
 
+@pytest.mark.parametrize("mode", ["live", "paper", "replay"])
+def test_token_made_for_backtests_pushes_backtests_into_any_world(submitter: Caller, mode: str) -> None:
+    make_world("w2", mode=mode)
+    submitter.post("/worlds/w2/bindings", {"strategies": ["s1"]})
+    bars = {"ts": TIMES, "ret": RETURNS}
+
+    backtest = machine("submitter", provenance="backtest").post("/worlds/w2/strategies/s1/returns", bars)
+    stored = StrategyInstance.objects.get().tracks.values_list("provenance", flat=True)
+
+    assert (backtest.json()["provenance"], list(stored)) == ("backtest", ["backtest"])
+
+
+def test_body_has_no_say_in_the_provenance(bound: Caller) -> None:
+    reply = bound.post(PUSH, {"ts": TIMES, "ret": RETURNS, "provenance": "live"})
+
+    assert reply.status == 422
+
+
 def test_contradicting_bar_is_a_conflict_until_it_is_a_revision(bound: Caller) -> None:
     bound.post(PUSH, {"ts": TIMES, "ret": RETURNS})
 

@@ -22,7 +22,7 @@ from worlds.models import ApiToken, World
 from worlds.services.authority import act_of_token
 from worlds.services.binding import bind
 from worlds.services.holds import freeze
-from worlds.services.tokens import NewToken, create_token, find_token, note_use, revoke_token
+from worlds.services.tokens import NewToken, TokenTerms, create_token, find_token, note_use, revoke_token
 from worlds.stores.clock import database_now
 
 pytestmark = pytest.mark.django_db
@@ -139,7 +139,12 @@ def test_token_that_expires_in_the_past_is_refused(bare: World) -> None:
     act = shell()
 
     with pytest.raises(InputInvalidError):
-        create_token(role="runner", name="x", act=act, expires_at=act.now)
+        create_token(role="runner", name="x", act=act, terms=TokenTerms(act.now))
+
+
+def test_token_with_an_unknown_provenance_is_refused(bare: World) -> None:
+    with pytest.raises(InputInvalidError, match="provenance"):
+        create_token(role="submitter", name="x", act=shell(), terms=TokenTerms(provenance="dream"))
 
 
 def test_token_for_a_world_that_is_not_there_is_refused_whole(bare: World) -> None:

@@ -10,6 +10,7 @@ from django import forms
 from django.contrib.auth.models import User
 from django.http import HttpRequest
 
+from strategies.models import Provenance
 from worlds.admin.access import readable_worlds, user_of
 from worlds.models import World
 from worlds.services.authority import roles
@@ -182,6 +183,12 @@ class TokenForm(ReasonForm):
     strategies = forms.CharField(
         max_length=4000, required=False, help_text="Strategy ids with blanks between them; none means all."
     )
+    provenance = forms.ChoiceField(
+        label="Its returns are",
+        choices=[("", "as the mode of the world"), *Provenance.choices],
+        required=False,
+        help_text="Counts for tokens that push returns.",
+    )
     days = forms.IntegerField(label="Valid for days", min_value=1, max_value=366, initial=90)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -191,7 +198,7 @@ class TokenForm(ReasonForm):
             required=False,
             help_text="None chosen means every world.",
         )
-        self.order_fields(["name", "role", "worlds", "strategies", "days", "reason"])
+        self.order_fields(["name", "role", "worlds", "strategies", "provenance", "days", "reason"])
 
 
 def _names(known: Iterable[str]) -> list[tuple[str, str]]:

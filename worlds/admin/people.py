@@ -20,7 +20,7 @@ from worlds.admin.forms import RoleForm, TokenForm
 from worlds.admin.scoped import page_address, world_link
 from worlds.models import ApiToken, Membership
 from worlds.services.members import grant_role, revoke_role
-from worlds.services.tokens import create_token, revoke_token
+from worlds.services.tokens import TokenTerms, create_token, revoke_token
 from worlds.stores.clock import database_now
 
 
@@ -44,7 +44,7 @@ def _create(sent: Submission) -> HttpResponse:
         act=sent.act,
         worlds=[world.id for world in values["worlds"]],
         strategies=values["strategies"].split(),
-        expires_at=sent.act.now + timedelta(days=values["days"]),
+        terms=TokenTerms(sent.act.now + timedelta(days=values["days"]), values["provenance"]),
     )
     context = {
         **admin.site.each_context(sent.request),
@@ -139,7 +139,7 @@ class ApiTokenAdmin(ActingAdmin):
     date_hierarchy = "created_at"
     fields = (
         ("name", "role", "id"),
-        ("worlds", "strategies"),
+        ("worlds", "strategies", "provenance"),
         ("created_by", "created_at"),
         ("expires_at", "revoked_at", "last_used_at"),
     )

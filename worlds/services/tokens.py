@@ -20,6 +20,7 @@ from audit.recorder import record
 from qmtl_worlds.contracts.acts import ANY_WORLD, Act
 from qmtl_worlds.contracts.errors import InputInvalidError, NotFoundError, WorldNotFoundError
 from qmtl_worlds.contracts.ids import check_object_id
+from strategies.models import Provenance
 from worlds.models import ApiToken, World
 from worlds.services.authority import roles
 
@@ -27,6 +28,20 @@ LIFETIME: Final = timedelta(days=90)
 _TOKEN: Final = re.compile(
     r"(?P<body>qw_(?P<role>[a-z]{1,16})_(?P<id>[0-9a-f]{16})_(?P<secret>[0-9a-f]{64}))_(?P<checksum>[0-9a-f]{8})"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTerms:
+    """How long a token lives, 90 days without ``expires_at``, and what the returns that it pushes count as.
+
+    With an empty ``provenance`` the mode of the world tells.
+    """
+
+    expires_at: datetime | None = None
+    provenance: str = ""
+
+
+USUAL_TERMS: Final = TokenTerms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +60,18 @@ def create_token(
     act: Act,
     worlds: Sequence[str] = (),
     strategies: Sequence[str] = (),
-    expires_at: datetime | None = None,
+    terms: TokenTerms = USUAL_TERMS,
 ) -> NewToken:
     """Make a token ``qw_<role>_<id>_<secret>_<checksum>``; only its hash is stored.
 
-    ``worlds`` and ``strategies`` limit it; none means all. It lives 90 days unless ``expires_at`` says otherwise.
+    ``worlds`` and ``strategies`` limit it; none means all.
 
     Raises:
-        InputInvalidError: the role is no machine's, or the expiry is past.
+        InputInvalidError: the role is no machine's, the provenance is unknown, or the expiry is past.
         WorldNotFoundError: a world does not exist.
     """
     act.require("tokens.manage", ANY_WORLD)
-    _check(role, strategies, expires_at, act.now)
+    _check(role, strategies, terms, act.now)
     key_id, secret = secrets.token_hex(8), secrets.token_hex(32)
     token = ApiToken.objects.create(
         id=key_id,
@@ -64,12 +79,18 @@ def create_token(
         name=name,
         secret_hash=hash_secret(secret),
         strategies=sorted(set(strategies)),
+        provenance=terms.provenance,
         created_by=act.actor,
         created_at=act.now,
-        expires_at=expires_at or act.now + LIFETIME,
+        expires_at=terms.expires_at or act.now + LIFETIME,
     )
     token.worlds.set([_existing_world(world_id) for world_id in worlds])
-    facts = {"role": role, "worlds": sorted(worlds), "strategies": token.strategies}
+    facts = {
+        "role": role,
+        "worlds": sorted(worlds),
+        "strategies": token.strategies,
+        "provenance": token.provenance,
+    }
     record(chain=SYSTEM_CHAIN, kind="access.token_created", act=act, subject=key_id, after=facts)
     body = f"qw_{role}_{key_id}_{secret}"
     return NewToken(token, f"{body}_{_checksum(body)}")
@@ -123,11 +144,13 @@ def _checksum(body: str) -> str:
     return f"{zlib.crc32(body.encode()):08x}"
 
 
-def _check(role: str, strategies: Sequence[str], expires_at: datetime | None, now: datetime) -> None:
+def _check(role: str, strategies: Sequence[str], terms: TokenTerms, now: datetime) -> None:
     if role not in roles().machines:
         raise InputInvalidError(field="role", reason=f"must be one of {', '.join(sorted(roles().machines))}")
-    if expires_at is not None and expires_at <= now:
+    if terms.expires_at is not None and terms.expires_at <= now:
         raise InputInvalidError(field="expires_at", reason="must be in the future")
+    if terms.provenance not in {"", *Provenance.values}:
+        raise InputInvalidError(field="provenance", reason=f"must be one of {', '.join(Provenance.values)}, or empty")
     for strategy_id in strategies:
         check_object_id(strategy_id, field="strategies")
 

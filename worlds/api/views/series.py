@@ -23,7 +23,7 @@ from worlds.api.openapi import Operation, documented
 from worlds.api.queries import plausible_time, read_query
 from worlds.api.shapes.strategies import MetricsShape, ReportAnswer, ReportBody, ReturnsAnswer, SideQuery
 from worlds.api.waiting import WAIT_HEADER, ask
-from worlds.models import World
+from worlds.models import ApiToken, World
 from worlds.selectors import get_world
 from worlds.services.binding import ingest
 from worlds.services.dispatch import MEASURE
@@ -37,7 +37,7 @@ PROVENANCE: Final = {
     World.Mode.SHADOW.value: Provenance.PAPER,
     World.Mode.LIVE.value: Provenance.LIVE,
 }
-"""Where returns come from follows from the world that they are earned in."""
+"""Where returns come from follows from the world that they are earned in, unless the token says so."""
 _GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
 
 
@@ -141,7 +141,13 @@ def _target(request: Request, world_id: str, strategy_id: str) -> SeriesTarget:
     reader_of(request, check_world_id(world_id))
     check_object_id(strategy_id, field="strategy_id")
     side = read_query(request, SideQuery).side
-    return SeriesTarget(world_id, strategy_id, PROVENANCE[get_world(world_id).mode], side)
+    return SeriesTarget(world_id, strategy_id, _provenance(request, world_id), side)
+
+
+def _provenance(request: Request, world_id: str) -> Provenance:
+    if isinstance(request.auth, ApiToken) and request.auth.provenance:
+        return Provenance(request.auth.provenance)
+    return PROVENANCE[get_world(world_id).mode]
 
 
 def _unzipped(request: Request, body: bytes) -> bytes:
