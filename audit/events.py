@@ -69,6 +69,7 @@ _APPLY = {
     "apply.rolled_back": "A run ended with the content it started from.",
     "apply.held": "A run stopped with its gates closed; a person must resume it or roll it back.",
     "apply.resumed": "A person let a held run go on.",
+    "apply.fenced": "A worker that had lost its run came back; it changed nothing.",
     "apply.taken_over": "Another worker went on with a run whose worker was lost.",
 }
 _ROLLBACK = {
@@ -101,6 +102,7 @@ _GATE = {
     "gate.flat_acknowledged": "A Runner or a person confirmed that a position is flat.",
     "gate.flat_waiver_requested": "Somebody asked that a position count as flat without a confirmation.",
     "gate.flat_waiver_rejected": "A request not to wait for a flat position was refused or taken back.",
+    "gate.flat_waived": "Two people decided not to wait for the confirmation that a position is flat.",
     "gate.flat_overdue": "A position was not confirmed flat by its deadline.",
 }
 _CIRCUIT = {

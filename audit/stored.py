@@ -25,9 +25,9 @@ _VERSION: Final = ChainRow._fields.index("policy_version")
 _STORED_NAMES: Final = {"before": "before_json", "after": "after_json"}
 _TIMES: Final = frozenset({"at", "created_at"})
 _TEXT_OF_TIME: Final = {
-    # Django writes "YYYY-MM-DD hh:mm:ss[.ffffff]"; NULL where there is no space.
+    # Django writes "YYYY-MM-DD hh:mm:ss[.ffffff]".
     "sqlite": (
-        "substr({0}, 1, 10) || CASE substr({0}, 11, 1) WHEN ' ' THEN 'T' END || substr({0}, 12)"
+        "substr({0}, 1, 10) || CASE substr({0}, 11, 1) WHEN ' ' THEN 'T' ELSE '?' END || substr({0}, 12)"
         " || CASE length({0}) WHEN 19 THEN '.000000' ELSE '' END || '+00:00'"
     ),
     "postgresql": """to_char({} AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"+00:00"')""",
