@@ -165,16 +165,14 @@ class AlreadyExistsError(ConflictError):
 
 
 class WorldBusyError(ConflictError):
-    """Another run holds the world."""
+    """Another run holds the world; ``reduce_run_id`` is the reducing part that goes ahead all the same."""
 
     code = "world-busy"
 
-    def __init__(self, world_id: str, *, holder_run_id: str) -> None:
-        super().__init__(
-            f"Run {holder_run_id!r} holds world {world_id!r}; wait for it or abort it.",
-            world_id=world_id,
-            holder_run_id=holder_run_id,
-        )
+    def __init__(self, world_id: str, *, holder_run_id: str, reduce_run_id: str | None = None) -> None:
+        facts = {"holder_run_id": holder_run_id} | ({"reduce_run_id": reduce_run_id} if reduce_run_id else {})
+        words = f"Run {holder_run_id!r} holds world {world_id!r}; wait for it or abort it."
+        super().__init__(words, world_id=world_id, **facts)
 
 
 class RunIdReusedError(ConflictError):
@@ -213,10 +211,9 @@ class SeriesConflictError(ConflictError):
 
     code = "series-conflict"
 
-    def __init__(self, *, row: int, ts: str) -> None:
-        super().__init__(
-            f"Row {row} ({ts}) differs from what is stored; send revise=true to correct it.", row=row, ts=ts
-        )
+    def __init__(self, *, row: int, ts: str, revisable: bool = True) -> None:
+        advice = "send revise=true to correct it" if revisable else "what was measured stays"
+        super().__init__(f"Row {row} ({ts}) differs from what is stored; {advice}.", row=row, ts=ts)
 
 
 class WorldArchivedError(ConflictError):

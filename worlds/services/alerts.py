@@ -12,7 +12,7 @@ from audit.models import KEY_LENGTH
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import NotFoundError
-from worlds.alerts import CATALOG, Ending
+from worlds.alerts import CATALOG, Ending, Severity
 from worlds.models import Alert, World
 from worlds.services.changes import announce, locked_world
 
@@ -49,7 +49,8 @@ def raise_alert(
     alert.sequence = _tell(alert, act, phase="raised")
     alert.save(force_insert=True)
     _record(alert, act, "alert.raised")
-    _log.warning("alert", world_id=world.id, alert=kind, about=subject, severity=alert.severity)
+    tell = _log.info if known.severity is Severity.INFO else _log.warning
+    tell("alert", world_id=world.id, alert=kind, about=subject, severity=alert.severity)
     return alert
 
 
