@@ -11,7 +11,6 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Final
 
 from django.db import connection
@@ -23,7 +22,7 @@ from strategies.rows import fetch_packed
 LONG: Final = 0
 SHORT: Final = 1
 
-_WORLDS: Final = 8
+_WORLDS: Final = 16
 """So many registers a process remembers; one of 10,000 instances takes about 2 MB."""
 
 
@@ -50,12 +49,15 @@ def candidates(world_id: str) -> CandidateColumns:
     committed since; and what a change right now brings is in ``fresh_until`` at the latest, or makes other ids.
     """
     stamp = SeriesHead.objects.filter(pk=world_id).values_list("register_stamp", flat=True).first()
-    if stamp:
-        known, known_ids = _remembered(world_id, stamp)
+    known = _known.get(world_id)
+    if known and known.stamp == stamp:
         ids, reach = fetch_packed(_REACH[connection.vendor], (world_id,))[0]
-        if (ids or "") == known_ids:
-            return replace(known, fresh_until=_times(reach.split(_COMMA) if ids else ()))
-    return _read(world_id)
+        if (ids or "") == known.ids:
+            return replace(known.columns, fresh_until=_times(reach.split(_COMMA) if ids else ()))
+    columns = _read(world_id)
+    if stamp:
+        _remember(world_id, stamp, columns)
+    return columns
 
 
 def side_code(side: Side) -> int:
@@ -63,11 +65,23 @@ def side_code(side: Side) -> int:
     return SHORT if side is Side.SHORT else LONG
 
 
-@lru_cache(maxsize=_WORLDS)
-def _remembered(world_id: str, _stamp: str) -> tuple[CandidateColumns, str]:
-    """Return the register and its ids as text."""
-    columns = _read(world_id)
-    return columns, _COMMA.join(map(str, columns.instances))
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """A register as it was under ``stamp``; ``ids`` is how the database spells them."""
+
+    stamp: str
+    columns: CandidateColumns
+    ids: str
+
+
+_known: Final[dict[str, _Known]] = {}
+"""By world; whoever finds it full begins anew."""
+
+
+def _remember(world_id: str, stamp: str, columns: CandidateColumns) -> None:
+    if len(_known) >= _WORLDS:
+        _known.clear()
+    _known[world_id] = _Known(stamp, columns, _COMMA.join(map(str, columns.instances)))
 
 
 def _read(world_id: str) -> CandidateColumns:

@@ -66,7 +66,7 @@ def test_evaluation_costs_the_same_however_many_strategies_there_are(world: Worl
         add_strategy(world, f"more-{number}", quality=1)
     many = count(lambda: gateway.post("/worlds/w1/evaluate", {"as_of": AS_OF, "run_id": "r2", "record": True}))
 
-    assert (dry, few, many) == {"sqlite": (15, 47, 47), "postgresql": (11, 43, 43)}[connection.vendor]
+    assert (dry, few, many) == {"sqlite": (16, 48, 48), "postgresql": (12, 44, 44)}[connection.vendor]
 
 
 def test_apply_costs_the_same_however_many_strategies_there_are(
