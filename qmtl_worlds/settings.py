@@ -176,6 +176,8 @@ DATABASES = {"default": _postgresql(_address) if _address else _sqlite(DATA_DIR 
 
 # Divides the fixed lengths of PROTOCOL 3 (run deadline, worker lease, slack), so that tests need not wait.
 TIME_SCALE = env.integer("QW_TIME_SCALE", 1, least=1)
+# How long a Runner may take to confirm a flat position that the policy waits for, before somebody is told.
+FLAT_DEADLINE_SECONDS = env.integer("QW_FLAT_DEADLINE_SECONDS", 300, least=1)
 
 # -- The audit -----------------------------------------------------------------
 

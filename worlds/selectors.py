@@ -9,7 +9,7 @@ from datetime import datetime
 from django.db.models import Count
 
 from audit.chain import kill_chain
-from audit.models import AuditHead, AuditRun, AuditRunState
+from audit.models import AuditEvent, AuditHead, AuditRun, AuditRunState
 from qmtl_worlds.contracts.errors import (
     GenerationNotFoundError,
     PolicyNotFoundError,
@@ -22,7 +22,7 @@ from qmtl_worlds.contracts.plans import EMPTY_SET, ActiveSet, active_set
 from qmtl_worlds.contracts.states import EXCLUSIVE_STATES, OpState
 from qmtl_worlds.lifecycle.world import op_state
 from strategies.models import StrategyInstance
-from worlds.models import ActivationEntry, ActivationSet, ApplyRun, GateHold, PolicyVersion, World
+from worlds.models import ActivationEntry, ActivationSet, ApplyRun, GateHold, Override, Pin, PolicyVersion, World
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +199,26 @@ def holds_of(world_id: str, *, scope: str | None = None) -> tuple[GateHold, ...]
     if scope is not None:
         holds = holds.filter(scope__in=["", scope])
     return tuple(holds)
+
+
+def overrides_of(world_id: str) -> tuple[Override, ...]:
+    """Return what operators laid over the world's instances, by instance."""
+    return tuple(Override.objects.filter(world_id=world_id))
+
+
+def find_override(world_id: str, scope: str) -> Override | None:
+    """Return what operators laid over one instance, None for nothing; ``scope`` is its key."""
+    return Override.objects.filter(world_id=world_id, scope=scope).first()
+
+
+def find_pin(world_id: str) -> Pin | None:
+    """Return what pins the world's set, None where nothing does."""
+    return Pin.objects.filter(world_id=world_id).first()
+
+
+def fenced_total(world_id: str) -> int:
+    """Return how many workers of the world came back to a run that another one had taken over."""
+    return AuditEvent.objects.filter(chain=world_id, kind="apply.fenced").count()
 
 
 def position_of(world: World) -> Position:

@@ -14,6 +14,7 @@ from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.contracts.plans import ActiveSet
 from qmtl_worlds.contracts.states import EffectiveMode, WorldMode
 from qmtl_worlds.lifecycle.holds import Gate, Hold, HoldKind, gate_of, make_hold
+from qmtl_worlds.lifecycle.override import DRAIN_OWNER
 
 _TRADING: Final = frozenset({EffectiveMode.PAPER, EffectiveMode.LIVE, EffectiveMode.REPLAY})
 """Replay worlds trade history; a gate before a paper or live venue refuses their answers, since modes must match."""
@@ -67,7 +68,8 @@ def answer(entry: EntryFacts, world: WorldFacts, now: datetime) -> ActivationEnv
     """
     gate = _strictest(tuple(_grounds(entry, world, now)))
     active = gate.level is GateLevel.OPEN
-    kinds = {hold.kind for hold in world.holds if hold.key in {None, entry.key}}
+    held = {(hold.kind, hold.owner) for hold in world.holds if hold.key in {None, entry.key}}
+    kinds = {kind for kind, _ in held}
     envelope = ActivationEnvelope(
         world_id=world.world_id,
         strategy_id=entry.key.strategy_id,
@@ -75,7 +77,7 @@ def answer(entry: EntryFacts, world: WorldFacts, now: datetime) -> ActivationEnv
         active=active,
         weight=min(entry.weight, entry.cap) if active else 0.0,
         freeze=bool(kinds & {HoldKind.FREEZE, HoldKind.APPLY}),
-        drain=HoldKind.APPLY in kinds,
+        drain=HoldKind.APPLY in kinds or (HoldKind.FREEZE, DRAIN_OWNER) in held,
         gate=gate.level,
         mode=world.mode.value,
         effective_mode=world.effective_mode.value,

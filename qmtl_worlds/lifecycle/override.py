@@ -5,24 +5,36 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 
+NO_CAP: Final = 1.0
+FREEZE_OWNER: Final = "override:freeze"
+DRAIN_OWNER: Final = "override:drain"
+"""Who owns the freeze of one instance; a drain is a freeze that says to let open orders finish."""
+
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """One instance capped at ``cap`` (share of world capital, 0 = inactive) until somebody or its expiry ends it.
+    """What is laid over one instance until somebody or its expiry ends it.
 
-    It does not end by itself: the tick ends it after ``expires_at`` (None: never), which is a visible change.
+    ``cap`` is a share of world capital; 0 makes the instance inactive, so that it leaves the set, 1 caps nothing.
+    ``freeze`` and ``drain`` let exits only through while it stays in the set. It does not end by itself: the tick ends
+    it after ``expires_at`` (None: never), which is a visible change.
     """
 
     key: InstanceKey
-    cap: float
-    reason: str
-    actor: str
-    set_at: datetime
+    cap: float = NO_CAP
+    freeze: bool = False
+    drain: bool = False
     expires_at: datetime | None = None
+
+    @property
+    def takes_away(self) -> bool:
+        """Tell whether it does anything at all."""
+        return self.freeze or self.drain or not self.cap >= NO_CAP
 
 
 class Ending(StrEnum):
@@ -33,21 +45,26 @@ class Ending(StrEnum):
     STAYS_CLOSED = "stays_closed"
 
 
-def override_hold(override: Override) -> Hold | None:
-    """Return the hold of an override that makes its instance inactive; None for a mere cap."""
-    if override.cap > 0:
-        return None
-    return make_hold(HoldKind.OVERRIDE, override.key.text, key=override.key)
+def override_holds(override: Override) -> frozenset[Hold]:
+    """Return the holds of an override on its instance's gate; none for a mere cap."""
+    key = override.key
+    holds = (
+        (not override.cap > 0, make_hold(HoldKind.OVERRIDE, key.text, key=key)),
+        (override.freeze, make_hold(HoldKind.FREEZE, FREEZE_OWNER, key=key)),
+        (override.drain, make_hold(HoldKind.FREEZE, DRAIN_OWNER, key=key)),
+    )
+    return frozenset(hold for wanted, hold in holds if wanted)
 
 
-def capped(weight: float, override: Override | None) -> float:
-    """Return the weight that is left under an override."""
-    return weight if override is None else min(weight, override.cap)
+def loosens(wanted: Override, present: Override | None) -> bool:
+    """Tell whether ``wanted`` would ever permit what ``present`` does not, so that it takes a second person.
 
-
-def is_raising(*, wanted: float, permitted: float) -> bool:
-    """Tell whether a wanted weight is more than is permitted now, so that it takes an approved run and no layer."""
-    return not wanted <= permitted
+    To end sooner is to loosen too. Over nothing, every override only takes away.
+    """
+    if present is None:
+        return False
+    freed = (present.freeze and not wanted.freeze) or (present.drain and not wanted.drain)
+    return freed or not wanted.cap <= present.cap or _ends_sooner(wanted, present)
 
 
 def ending(override: Override, *, now: datetime, selected: bool | None) -> Ending:
@@ -59,3 +76,9 @@ def ending(override: Override, *, now: datetime, selected: bool | None) -> Endin
     if override.expires_at is None or now < override.expires_at:
         return Ending.LASTS
     return Ending.REOPENS if selected else Ending.STAYS_CLOSED
+
+
+def _ends_sooner(wanted: Override, present: Override) -> bool:
+    if wanted.expires_at is None:
+        return False
+    return present.expires_at is None or wanted.expires_at < present.expires_at

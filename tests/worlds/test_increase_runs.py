@@ -5,7 +5,6 @@ from datetime import datetime, timedelta
 import pytest
 from django.contrib.auth.models import User
 
-from audit.models import AuditEvent
 from qmtl_worlds.contracts.states import RunState
 from tests.worlds.factories import act_of, shell
 from tests.worlds.steps import (
@@ -23,6 +22,7 @@ from tests.worlds.steps import (
     states_of,
 )
 from worlds.models import ApplyRun, GateHold, OutboxEvent, World
+from worlds.selectors import fenced_total
 from worlds.services import advance as machine
 from worlds.services.activation import activation_of
 from worlds.services.changes import announce
@@ -149,15 +149,30 @@ def test_takeover_restarts_the_drain_and_counts_the_dead(world: World, waiting: 
     assert kinds_of(waiting)[-1] == "apply.taken_over"
 
 
-def test_step_with_an_old_epoch_changes_nothing(world: World, waiting: ApplyRun, bob: User) -> None:
+def test_step_with_an_old_epoch_changes_nothing_and_is_counted(world: World, waiting: ApplyRun, bob: User) -> None:
     drained(world, waiting, bob)
     waiting.refresh_from_db()
-    old, count = waiting.epoch, AuditEvent.objects.count()
+    world.refresh_from_db()
+    old, sequence = waiting.epoch, world.sequence
     ApplyRun.objects.filter(pk=waiting.pk).update(epoch=old + 1)
 
     result = machine._step(world.id, waiting.run_id, old, shell())  # noqa: SLF001 - the zombie's own next step
 
     assert result is None
     assert states_of(waiting)[0] == RunState.DRAINING
-    assert AuditEvent.objects.count() == count
     assert ApplyRun.objects.get(pk=waiting.pk).epoch == old + 1
+    world.refresh_from_db()
+    assert (world.sequence, fenced_total(world.id)) == (sequence, 1)
+
+
+def test_worker_that_wakes_after_the_end_of_its_run_is_counted(world: World, waiting: ApplyRun, bob: User) -> None:
+    drained(world, waiting, bob)
+    waiting.refresh_from_db()
+    old = waiting.epoch
+    done = go_on(world, waiting.run_id)
+
+    result = machine._step(world.id, waiting.run_id, old, shell())  # noqa: SLF001 - the zombie's own next step
+
+    assert (result, done.state, done.epoch > old) == (None, RunState.DONE, True)
+    assert kinds_of(waiting)[-2:] == ["apply.completed", "apply.fenced"]
+    assert fenced_total(world.id) == 1

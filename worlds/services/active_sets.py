@@ -49,6 +49,13 @@ def commit_set(*, world: World, run: ApplyRun, content: ActiveSet, act: Act) -> 
     return committed
 
 
+def start_cool_down(*, world: World, key: InstanceKey, now: datetime) -> None:
+    """Count an instance that may not come in as having left at ``now`` (the database's), so that it begins anew."""
+    at = world_now(world, now=now)
+    for instance in _instances(world, frozenset({key})).values():
+        Demotion.objects.update_or_create(instance_id=instance, defaults={"demoted_at": at})
+
+
 def _arrivals(
     world: World, run: ApplyRun, newcomers: dict[InstanceKey, int], at: datetime
 ) -> dict[InstanceKey, Member]:

@@ -111,6 +111,7 @@ def _step(world_id: str, run_id: str, epoch: int | None, act: Act) -> int | None
     act = _now(act)
     run = get_apply_run(world_id, run_id)
     if run.state in TERMINAL_STATES:
+        _note_fenced(run, epoch, act)
         return None
     view = view_of(run)
     if epoch is None:
@@ -122,7 +123,7 @@ def _step(world_id: str, run_id: str, epoch: int | None, act: Act) -> int | None
     facts = step_facts(world=world, run=run, view=view, epoch=epoch, now=act.now)
     transition = next_step(view, facts, act.now, timings=timings_of(world, now=act.now))
     if not transition.moved:
-        _note_fenced(transition, run)
+        _note_fenced(run, epoch, act)
         _give_back(run, epoch)
         return None
     after = carried_out(view, transition)
@@ -224,9 +225,13 @@ def _record(world: World, run: ApplyRun, transition: Transition, act: Act, *, be
     )
 
 
-def _note_fenced(transition: Transition, run: ApplyRun) -> None:
-    if any(isinstance(effect, CountFenced) for effect in transition.effects):
-        _log.warning("fenced", world_id=run.world_id, run_id=run.run_id)
+def _note_fenced(run: ApplyRun, epoch: int | None, act: Act) -> None:
+    """Count a worker that lost its run to another one: its audit row is the count, and all that it changes."""
+    if epoch in {None, run.epoch}:
+        return
+    facts = {"epoch": epoch, "current": run.epoch, "state": run.state}
+    record(chain=run.world_id, kind="apply.fenced", act=act, subject=run.kind, after=facts, run_id=run.run_id)
+    _log.warning("fenced", world_id=run.world_id, run_id=run.run_id)
 
 
 def _now(act: Act) -> Act:

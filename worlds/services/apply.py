@@ -38,13 +38,16 @@ from worlds.models import ActivationSet, ApplyRun, PolicyChange, PolicyVersion, 
 from worlds.selectors import members_of, policy_in_force, position_of, set_of
 from worlds.services.budgets import broken_budgets
 from worlds.services.changes import locked_world
+from worlds.services.pins import is_pinned
 from worlds.services.run_rows import compiled
 from worlds.services.runs import (
     NewRun,
+    Started,
     busy_run,
     create_reduce_run,
-    reduce_run_id,
     start_parts,
+    start_reducing_part,
+    stopped_before,
     supersede,
     waiting_runs,
 )
@@ -86,12 +89,12 @@ class Requested:
     replayed: bool
 
 
-@transaction.atomic
 def request_apply(*, world_id: str, request: ApplyRequest, act: Act) -> Requested:
     """Start the runs of a plan, or return the one that this run id started before.
 
-    What only takes away goes at once, as a run of its own; the rest waits for approval unless the policy's envelope
-    lets the schedule go ahead. A plan without any change makes a run that is done.
+    What only takes away goes at once, as a run of its own, also where the rest is refused since another increase is
+    under way. The rest waits for approval unless the policy's envelope lets the schedule go ahead. A plan without any
+    change makes a run that is done.
 
     Raises:
         RunIdReusedError: the run id belongs to another request.
@@ -103,11 +106,17 @@ def request_apply(*, world_id: str, request: ApplyRequest, act: Act) -> Requeste
     """
     act.require("apply.request", world_id)
     check_object_id(request.run_id, field="run_id")
+    started = _request(world_id, request, act)
+    return started if isinstance(started, Requested) else Requested(started.answering(world_id), replayed=False)
+
+
+@transaction.atomic
+def _request(world_id: str, request: ApplyRequest, act: Act) -> Requested | Started:
     world = locked_world(world_id)
-    if (known := ApplyRun.objects.filter(world=world, run_id=request.run_id).first()) is not None:
-        if known.request_digest != request.digest:
-            raise RunIdReusedError(request.run_id, request_digest=known.request_digest)
+    if (known := find_known(world=world, run_id=request.run_id, request_digest=request.digest)) is not None:
         return Requested(known, replayed=True)
+    if stopped := stopped_before(world=world, run_id=request.run_id, request_digest=request.digest):
+        return stopped
     if request.if_match is not None and find_position(request.if_match) != position_of(world):
         raise EtagMismatchError(expected=request.if_match, current=position_of(world).text)
     evaluation = _evaluation(world, request.evaluation_run_id)
@@ -118,18 +127,30 @@ def request_apply(*, world_id: str, request: ApplyRequest, act: Act) -> Requeste
     reduced = None if request.by_hand else _reduced(evaluation)
     new = NewRun(world, request.run_id, plan, policy, evaluation, request.digest, reduced=reduced)
     auto = may_go_ahead(world=world, plan=plan, policy=policy, act=act)
-    requested = Requested(start_parts(new=new, act=act, auto=auto), replayed=False)
+    started = start_parts(new=new, act=act, auto=auto)
     transaction.on_commit(partial(reach, "request.after_commit"))
     reach("request.before_commit")
-    return requested
+    return started
+
+
+def find_known(*, world: World, run_id: str, request_digest: str) -> ApplyRun | None:
+    """Return the run that the same request started before, None where the id is new.
+
+    Raises:
+        RunIdReusedError: the id belongs to another request.
+    """
+    known = ApplyRun.objects.filter(world=world, run_id=run_id).first()
+    if known is not None and known.request_digest != request_digest:
+        raise RunIdReusedError(run_id, request_digest=known.request_digest)
+    return known
 
 
 def carry_out_scheduled(*, world: World, evaluation: AuditRun, act: Act) -> None:
     """Start the runs of a scheduled evaluation's plan; the caller holds the world's lock.
 
-    What only takes away always goes. The rest does not start while the world is paused, another increase is under way
-    or a person's rollback waits for approval: the next evaluation asks again. The same change that waits already goes
-    on waiting, with the approvals it has; one that is wanted no more is superseded.
+    What only takes away always goes. The rest does not start while the world is paused or pinned, another increase is
+    under way or a person's rollback waits for approval: the next evaluation asks again. The same change that waits
+    already goes on waiting, with the approvals it has; one that is wanted no more is superseded.
     """
     policy = policy_in_force(world)
     plan = plan_of(world=world, policy=policy, evaluation=evaluation)
@@ -137,14 +158,15 @@ def carry_out_scheduled(*, world: World, evaluation: AuditRun, act: Act) -> None
     request_digest = ApplyRequest(run_id, evaluation.run_id).digest
     new = NewRun(world, run_id, plan, policy, evaluation, request_digest, reduced=_reduced(evaluation))
     parts = new.parts
-    if parts.increase is not None and _may_ask(world, parts.increase):
+    if parts.increase is not None and _may_ask(world, parts.increase, act):
         start_parts(new=new, act=act, auto=may_go_ahead(world=world, plan=parts.increase, policy=policy, act=act))
         return
     if parts.increase is None and evaluation.state == AuditRunState.OK:
         supersede(world=world, runs=waiting_runs(world).filter(rollback_to=None), act=act)
-    if parts.reduce is not None:
-        part_id = run_id if parts.increase is None else reduce_run_id(run_id)
-        create_reduce_run(new=new.carrying(parts.reduce, run_id=part_id), act=act)
+    if parts.reduce is not None and parts.increase is None:
+        create_reduce_run(new=new.carrying(parts.reduce), act=act)
+    elif parts.reduce is not None:
+        start_reducing_part(new=new, part=parts.reduce, act=act)
 
 
 def plan_of(*, world: World, policy: PolicyVersion, evaluation: AuditRun) -> TransitionPlan:
@@ -174,7 +196,7 @@ def may_go_ahead(*, world: World, plan: TransitionPlan, policy: PolicyVersion, a
     facts = AutoFacts(
         version_approved=approved.exists(),
         first_live=world.mode == World.Mode.LIVE and not ActivationSet.objects.filter(world=world).exists(),
-        pinned=False,
+        pinned=is_pinned(world, now=act.now),
         paused=world.paused,
         by_schedule=act.actor == "schedule",
     )
@@ -182,9 +204,9 @@ def may_go_ahead(*, world: World, plan: TransitionPlan, policy: PolicyVersion, a
     return auto_refusal(plan, limits, facts) is None
 
 
-def _may_ask(world: World, increase: TransitionPlan) -> bool:
+def _may_ask(world: World, increase: TransitionPlan, act: Act) -> bool:
     """Tell whether the schedule may start an increase beside what is under way or waits."""
-    if world.paused or busy_run(world) is not None:
+    if world.paused or is_pinned(world, now=act.now) or busy_run(world) is not None:
         return False
     waiting = list(waiting_runs(world))
     return not any(run.rollback_to is not None or same_change(parse_plan(run.plan), increase) for run in waiting)

@@ -13,10 +13,11 @@ from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.states import WorldMode
 from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, state_hash
 from qmtl_worlds.lifecycle.holds import HoldKind
+from qmtl_worlds.lifecycle.override import NO_CAP
 from qmtl_worlds.lifecycle.world import effective_mode
 from strategies.models import StrategyInstance
 from worlds.models import ActivationSet, OutboxEvent, World
-from worlds.selectors import get_world, members_of, position_of, set_of
+from worlds.selectors import Member, find_override, get_world, members_of, overrides_of, position_of, set_of
 from worlds.services.step_facts import world_holds
 from worlds.stores.clock import database_now, world_now
 
@@ -100,8 +101,9 @@ def entry_facts(*, world: World) -> dict[InstanceKey, EntryFacts]:
 
 def member_facts(*, world: World) -> dict[InstanceKey, EntryFacts]:
     """Return what is committed for the members of the set, by key."""
+    caps = {override.scope: override.cap for override in overrides_of(world.id)}
     return {
-        key: EntryFacts(key=key, bound=True, weight=member.weight, fresh_until=member.fresh_until)
+        key: _member_facts(member, caps.get(key.text, NO_CAP))
         for key, member in members_of(world.id, world.generation).items()
     }
 
@@ -113,12 +115,17 @@ def one_entry(*, world: World, key: InstanceKey) -> EntryFacts:
     """
     member = members_of(world.id, world.generation).get(key)
     if member is not None:
-        return EntryFacts(key=key, bound=True, weight=member.weight, fresh_until=member.fresh_until)
+        override = find_override(world.id, key.text)
+        return _member_facts(member, override.cap if override else NO_CAP)
     known = StrategyInstance.objects.filter(world=world, strategy_id=key.strategy_id, side=key.side)
     instance = known.order_by("-bound_at", "-id").first()
     if instance is None:
         return EntryFacts(key=key)
     return EntryFacts(key=key, bound=True, fresh_until=None if instance.withdrawn_at else instance.fresh_until)
+
+
+def _member_facts(member: Member, cap: float) -> EntryFacts:
+    return EntryFacts(key=member.key, bound=True, weight=member.weight, cap=cap, fresh_until=member.fresh_until)
 
 
 def _read(world_id: str, read: Callable[[World], Entries]) -> Committed[Entries]:

@@ -27,6 +27,7 @@ from strategies.services.currency import refresh_world_currency
 from worlds.models import PolicyChange, PolicyVersion, World
 from worlds.services.changes import announce, locked_world
 from worlds.services.freshness import freshness_rule
+from worlds.services.pins import remove_pin
 from worlds.services.projection import project_after_commit
 
 
@@ -152,6 +153,7 @@ def put_in_force(*, world: World, policy: PolicyVersion, act: Act) -> None:
     before = world.policy.version if world.policy else None
     world.policy = policy
     world.save(update_fields=["policy"])
+    remove_pin(world=world, cause="policy", act=act)
     refresh_world_currency(world_id=world.id, rule=freshness_rule(world))
     project_after_commit(world_id=world.id)
     announce(

@@ -12,33 +12,36 @@ from django.db import transaction
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.digests import digest
-from qmtl_worlds.contracts.errors import InputInvalidError, RunIdReusedError
+from qmtl_worlds.contracts.errors import InputInvalidError
 from qmtl_worlds.contracts.ids import InstanceKey, check_object_id
 from qmtl_worlds.contracts.plans import TransitionPlan
 from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.holds import HoldKind, barred
 from qmtl_worlds.lifecycle.rollback import RollbackPreview, preview, rollback_plan
-from worlds.models import ApplyRun, World
+from worlds.models import World
 from worlds.selectors import Member, get_world, members_of, policy_in_force, set_of
-from worlds.services.apply import Requested
+from worlds.services.apply import Requested, find_known
 from worlds.services.budgets import caps_of, evaluations_behind, exposures_of
 from worlds.services.changes import locked_world
-from worlds.services.runs import NewRun, start_parts
+from worlds.services.pins import pin_set
+from worlds.services.runs import NewRun, Started, start_parts, stopped_before
 from worlds.services.step_facts import fresh_keys, newest_ok_run, still_bound, world_holds
 from worlds.stores.clock import database_now
 
 
 @dataclass(frozen=True, slots=True)
 class RollbackRequest:
-    """Which generation to go back to, under which run id."""
+    """Which generation to go back to, under which run id, and until when to pin the set (None: until unpinned)."""
 
     run_id: str
     to_generation: int
+    pin_expires_at: datetime | None = None
 
     @property
     def digest(self) -> str:
         """Return what decides whether a repeated run id is the same request."""
-        return digest([self.run_id, "rollback", self.to_generation])
+        pinned = [self.pin_expires_at.isoformat()] if self.pin_expires_at else []
+        return digest([self.run_id, "rollback", self.to_generation, *pinned])
 
 
 def preview_rollback(*, world_id: str, to_generation: int, act: Act) -> RollbackPreview:
@@ -51,9 +54,11 @@ def preview_rollback(*, world_id: str, to_generation: int, act: Act) -> Rollback
     return _preview(get_world(world_id), to_generation, database_now())
 
 
-@transaction.atomic
 def request_rollback(*, world_id: str, request: RollbackRequest, act: Act) -> Requested:
     """Start the runs that lead back; reductions switch at once, increases need approval.
+
+    The set is pinned: increases start by a person only until somebody unpins it, another policy is in force, or the pin
+    expires. That holds too where nothing but the reductions went, since another increase is under way.
 
     Raises:
         GenerationNotFoundError: the world never had that generation.
@@ -62,11 +67,19 @@ def request_rollback(*, world_id: str, request: RollbackRequest, act: Act) -> Re
     """
     act.require("rollback.request", world_id)
     check_object_id(request.run_id, field="run_id")
+    started = _request(world_id, request, act)
+    return started if isinstance(started, Requested) else Requested(started.answering(world_id), replayed=False)
+
+
+@transaction.atomic
+def _request(world_id: str, request: RollbackRequest, act: Act) -> Requested | Started:
     world = locked_world(world_id)
-    if (known := ApplyRun.objects.filter(world=world, run_id=request.run_id).first()) is not None:
-        if known.request_digest != request.digest:
-            raise RunIdReusedError(request.run_id, request_digest=known.request_digest)
+    if (known := find_known(world=world, run_id=request.run_id, request_digest=request.digest)) is not None:
         return Requested(known, replayed=True)
+    if stopped := stopped_before(world=world, run_id=request.run_id, request_digest=request.digest):
+        return stopped
+    if request.pin_expires_at is not None and request.pin_expires_at <= act.now:
+        raise InputInvalidError(field="pin_expires_at", reason="must lie in the future")
     if request.to_generation >= world.generation:
         raise InputInvalidError(field="to_generation", reason=f"must be before generation {world.generation}")
     plan = _plan(world, request, act.now)
@@ -86,10 +99,12 @@ def request_rollback(*, world_id: str, request: RollbackRequest, act: Act) -> Re
         request.digest,
         rollback_to=request.to_generation,
     )
-    requested = Requested(start_parts(new=new, act=act, auto=False), replayed=False)
+    started = start_parts(new=new, act=act, auto=False)
+    if started.run is not None or started.reduce is not None:
+        pin_set(world=world, generation=request.to_generation, expires_at=request.pin_expires_at, act=act)
     transaction.on_commit(partial(reach, "rollback.after_commit"))
     reach("rollback.before_commit")
-    return requested
+    return started
 
 
 def _plan(world: World, request: RollbackRequest, now: datetime) -> TransitionPlan:

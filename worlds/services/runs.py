@@ -54,6 +54,31 @@ class NewRun:
         return replace(self, plan=plan, run_id=run_id or self.run_id, reduce_run=reduce_run)
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What came of a plan: the run that answers for the request, or the ``holder`` in whose way its increase stands.
+
+    ``reduce`` is the part that only takes away: it goes ahead whoever holds the world.
+    """
+
+    run: ApplyRun | None = None
+    reduce: ApplyRun | None = None
+    holder: ApplyRun | None = None
+
+    def answering(self, world_id: str) -> ApplyRun:
+        """Return the run that answers for the request, once the transaction that started it is committed.
+
+        Raises:
+            WorldBusyError: the increase was not started.
+        """
+        if self.run is None:
+            reduce = self.reduce.run_id if self.reduce else None
+            raise WorldBusyError(
+                world_id, holder_run_id=self.holder.run_id if self.holder else "", reduce_run_id=reduce
+            )
+        return self.run
+
+
 def create_reduce_run(*, new: NewRun, act: Act) -> ApplyRun:
     """Make a run that only takes away: queued at once, it waits for nobody. The caller holds the world's lock."""
     return _create(new, RunKind.REDUCE, act, auto=True)
@@ -68,26 +93,47 @@ def create_increase_run(*, new: NewRun, act: Act, auto: bool) -> ApplyRun:
     return _create(new, RunKind.INCREASE, act, auto=auto)
 
 
-def start_parts(*, new: NewRun, act: Act, auto: bool) -> ApplyRun:
-    """Make the reduce and the increase run of a plan, and return the one that answers for the request.
+def start_parts(*, new: NewRun, act: Act, auto: bool) -> Started:
+    """Make the reduce and the increase run of a plan.
 
-    What only takes away is a run of its own. ``auto`` lets the increase go ahead without another approval. A plan
-    without changes makes a run that ends at once.
+    What only takes away is a run of its own, and waits for nobody; the increase is not made while another one is under
+    way. ``auto`` lets it go ahead without another approval. A plan without changes makes a run that ends at once.
 
     Raises:
-        WorldBusyError: another increase is under way.
         RunIdReusedError: the name of the reducing part is taken.
     """
     parts = new.parts
     if parts.increase is None:
-        return create_reduce_run(new=new.carrying(parts.reduce or new.plan), act=act)
+        return Started(create_reduce_run(new=new.carrying(parts.reduce or new.plan), act=act))
+    reduce = None if parts.reduce is None else start_reducing_part(new=new, part=parts.reduce, act=act)
     if (holder := busy_run(new.world)) is not None:
-        raise WorldBusyError(new.world.id, holder_run_id=holder.run_id)
-    reduce = None
-    if parts.reduce is not None:
-        _check_unused(new, reduce_run_id(new.run_id))
-        reduce = create_reduce_run(new=new.carrying(parts.reduce, run_id=reduce_run_id(new.run_id)), act=act)
-    return create_increase_run(new=new.carrying(parts.increase, reduce_run=reduce), act=act, auto=auto)
+        return Started(reduce=reduce, holder=holder)
+    increase = create_increase_run(new=new.carrying(parts.increase, reduce_run=reduce), act=act, auto=auto)
+    return Started(increase, reduce)
+
+
+def start_reducing_part(*, new: NewRun, part: TransitionPlan, act: Act) -> ApplyRun:
+    """Let what a plan only takes away go ahead, as a run of its own.
+
+    Raises:
+        RunIdReusedError: its name is taken.
+    """
+    run_id = reduce_run_id(new.run_id)
+    holder = ApplyRun.objects.filter(world=new.world, run_id=run_id).first()
+    if holder is not None:
+        raise RunIdReusedError(run_id, request_digest=holder.request_digest)
+    run = create_reduce_run(new=new.carrying(part, run_id=run_id), act=act)
+    facts = {"reduce_run_id": run_id, "plan_hash": new.plan.plan_hash}
+    record(chain=new.world.id, kind="apply.split", act=act, after=facts, run_id=new.run_id)
+    return run
+
+
+def stopped_before(*, world: World, run_id: str, request_digest: str) -> Started | None:
+    """Return what came of the same request when it met another increase that is still under way; else None."""
+    same = ApplyRun.objects.filter(world=world, run_id=reduce_run_id(run_id), request_digest=request_digest)
+    if (reduce := same.first()) is None or (holder := busy_run(world)) is None:
+        return None
+    return Started(reduce=reduce, holder=holder)
 
 
 def busy_run(world: World) -> ApplyRun | None:
@@ -113,12 +159,6 @@ def supersede(*, world: World, runs: Iterable[ApplyRun], act: Act) -> None:
     for older in runs:
         fire_event(world_id=world.id, run_id=older.run_id, event=Event.SUPERSEDE, act=act)
     world.refresh_from_db(fields=["sequence"])
-
-
-def _check_unused(new: NewRun, run_id: str) -> None:
-    holder = ApplyRun.objects.filter(world=new.world, run_id=run_id).first()
-    if holder is not None:
-        raise RunIdReusedError(run_id, request_digest=holder.request_digest)
 
 
 def _create(new: NewRun, kind: RunKind, act: Act, *, auto: bool) -> ApplyRun:

@@ -9,33 +9,63 @@ import pytest
 from qmtl_worlds.contracts.activation import GateLevel
 from qmtl_worlds.contracts.states import EffectiveMode, OpState, WorldMode
 from qmtl_worlds.lifecycle.holds import HoldKind, barred, gate_of
-from qmtl_worlds.lifecycle.override import Ending, Override, capped, ending, is_raising, override_hold
+from qmtl_worlds.lifecycle.override import Ending, Override, ending, loosens, override_holds
 from qmtl_worlds.lifecycle.world import effective_mode, op_state
 from tests.unit.lifecycle.runs import ANT, NOW
 
-CLOSED = Override(ANT, 0.0, "bad fills", "alice", NOW, expires_at=NOW + timedelta(hours=1))
+CLOSED = Override(ANT, 0.0, expires_at=NOW + timedelta(hours=1))
 
 
 def test_override_to_nothing_holds_the_instance_and_bars_it() -> None:
-    hold = override_hold(CLOSED)
+    holds = override_holds(CLOSED)
 
-    assert hold is not None
-    assert hold.kind is HoldKind.OVERRIDE
-    assert gate_of({hold}, key=ANT).level is GateLevel.REDUCE_ONLY
-    assert barred({hold}) == {ANT}
-
-
-def test_override_to_less_caps_and_holds_nothing() -> None:
-    cap = replace(CLOSED, cap=0.05)
-
-    assert override_hold(cap) is None
-    assert (capped(0.1, cap), capped(0.01, cap), capped(0.1, None)) == (0.05, 0.01, 0.1)
+    assert {hold.kind for hold in holds} == {HoldKind.OVERRIDE}
+    assert gate_of(holds, key=ANT).level is GateLevel.REDUCE_ONLY
+    assert barred(holds) == {ANT}
 
 
-def test_override_to_more_than_is_permitted_raises() -> None:
-    assert is_raising(wanted=0.11, permitted=0.1)
-    assert not is_raising(wanted=0.1, permitted=0.1)
-    assert is_raising(wanted=float("nan"), permitted=0.1)
+@pytest.mark.parametrize(("freeze", "drain"), [(True, False), (False, True), (True, True)])
+def test_frozen_instance_takes_exits_only_and_stays_in_the_set(*, freeze: bool, drain: bool) -> None:
+    holds = override_holds(Override(ANT, freeze=freeze, drain=drain))
+
+    assert len(holds) == freeze + drain
+    assert gate_of(holds, key=ANT).level is GateLevel.REDUCE_ONLY
+    assert barred(holds) == frozenset()
+
+
+def test_cap_holds_nothing() -> None:
+    assert override_holds(replace(CLOSED, cap=0.05)) == frozenset()
+
+
+@pytest.mark.parametrize("override", [CLOSED, Override(ANT, 0.5), Override(ANT, freeze=True), Override(ANT, 0.0)])
+def test_first_override_of_an_instance_never_loosens(override: Override) -> None:
+    assert not loosens(override, None)
+    assert not loosens(override, override)
+    assert override.takes_away
+
+
+@pytest.mark.parametrize(
+    ("present", "wanted"),
+    [
+        (Override(ANT, 0.1), Override(ANT, 0.11)),
+        (Override(ANT, 0.1), Override(ANT)),
+        (Override(ANT, 0.1), Override(ANT, float("nan"))),
+        (Override(ANT, 0.1, freeze=True), Override(ANT, 0.1)),
+        (Override(ANT, 0.1, drain=True), Override(ANT, 0.0)),
+        (Override(ANT, 0.0), CLOSED),
+        (CLOSED, replace(CLOSED, expires_at=NOW)),
+        (CLOSED, replace(CLOSED, cap=0.01)),
+    ],
+)
+def test_override_that_ever_permits_more_than_the_present_one_loosens(present: Override, wanted: Override) -> None:
+    assert loosens(wanted, present)
+
+
+def test_override_that_lasts_longer_or_takes_more_away_does_not_loosen() -> None:
+    assert not loosens(replace(CLOSED, expires_at=None), CLOSED)
+    assert not loosens(replace(CLOSED, expires_at=NOW + timedelta(hours=2)), CLOSED)
+    assert not loosens(Override(ANT, 0.05, freeze=True), Override(ANT, 0.1))
+    assert not Override(ANT).takes_away
 
 
 @pytest.mark.parametrize(
