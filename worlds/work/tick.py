@@ -16,7 +16,7 @@ from qmtl_worlds.contracts.errors import StoreUnavailableError, WorldsError
 from qmtl_worlds.contracts.states import LIVE_STATES, RunState
 from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.apply import Event
-from worlds.models import ApplyRun
+from worlds.models import ApplyRun, World
 from worlds.services.advance import advance, count_failure, fire_event
 from worlds.services.authority import act_of_schedule, act_of_system
 from worlds.services.flat import watch_flats
@@ -25,29 +25,19 @@ from worlds.services.heartbeats import TICK, beat
 from worlds.services.kill_follow_up import follow_up_kills
 from worlds.services.overrides import expire_overrides
 from worlds.services.pins import expire_pins
-from worlds.services.projection import reconcile_copies
-from worlds.services.relay import compact_outbox, relay_outbox
-from worlds.services.restore import close_restored
+from worlds.services.projection import project_world
 from worlds.services.scheduling import claim_due_slots
-from worlds.services.tick_memory import Memory
 from worlds.work.overdue import see_to_evaluations
-from worlds.work.risk import watch_circuits
 
 _log = structlog.get_logger(__name__)
 
 
-def tick(memory: Memory | None = None) -> None:
-    """Do everything that is due now; a world that refuses does not keep the others waiting.
-
-    ``memory`` is what the process remembers of its ticks before; without it this one counts as the first.
-    """
-    memory = memory if memory is not None else Memory()
+def tick() -> None:
+    """Do everything that is due now; a world that refuses does not keep the others waiting."""
     act = act_of_system(reason="tick")
     last = beat(process=TICK, now=act.now)
-    close_restored(memory=memory, act=act)  # before anything goes on from rows that may be old
     follow_up_kills(act=act)
     expire_gates(act=act)
-    watch_circuits(now=act.now)
     expire_overrides(act=act)
     expire_pins(act=act)
     watch_flats(act=act)
