@@ -7,11 +7,11 @@ from django.core.checks import Tags, register
 from django.db import connections
 from django.db.models.signals import post_migrate
 
-from audit import checks, triggers
+from audit import checks, roles, triggers
 
 
 class AuditConfig(AppConfig):
-    """Protects the audit's tables, and installs what the other apps have registered."""
+    """Protects the audit's tables, and what the other apps have registered."""
 
     name = "audit"
 
@@ -26,8 +26,9 @@ class AuditConfig(AppConfig):
             triggers.AppendOnly("audit_checkpoint"),
         )
         register(checks.check_triggers, Tags.database)
-        post_migrate.connect(_install_triggers, sender=self, dispatch_uid="audit.triggers")
+        post_migrate.connect(_protect, sender=self, dispatch_uid="audit.protect")
 
 
-def _install_triggers(*, using: str, **_ignored: object) -> None:
+def _protect(*, using: str, **_ignored: object) -> None:
     triggers.install(connections[using])
+    roles.refresh(connections[using])

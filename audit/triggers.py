@@ -62,6 +62,11 @@ def forget(table: str) -> None:
     _rules.pop(table, None)
 
 
+def rule_for(table: str) -> Rule | None:
+    """Return the rule for a table, or None."""
+    return _rules.get(table)
+
+
 def install(connection: BaseDatabaseWrapper) -> tuple[str, ...]:
     """Bring the triggers of all protected tables that exist up to date; return ``table: operation`` of each new one."""
     wanted = {trigger.name: trigger for trigger in _wanted(connection)}

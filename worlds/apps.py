@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.core.checks import Tags, register
 
 from audit.triggers import AppendOnly, Guarded, Immutable, protect
+from worlds import checks
 
 _INCIDENT = {"sqlite": "json_extract(r.parameters, '$.incident')", "postgresql": "r.parameters ->> 'incident'"}
 _UNGRANTED = (
@@ -40,3 +42,4 @@ class WorldsConfig(AppConfig):
             Immutable("worlds_reopening", when="OLD.state <> 'requested'"),
             Immutable("worlds_applyrun", when="OLD.state IN ('done', 'cancelled', 'rolled_back')"),
         )
+        register(checks.check_database_role, Tags.database, deploy=True)

@@ -11,6 +11,8 @@ from datetime import datetime
 import structlog
 from django.db import OperationalError
 
+from audit.checkpoints import sign_due
+from audit.keys import SigningKeyError
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import StoreUnavailableError, WorldsError
 from qmtl_worlds.contracts.states import LIVE_STATES, RunState
@@ -53,7 +55,15 @@ def tick() -> None:
     see_to_evaluations(last=last, act=act)
     reach("tick.before", "projection")
     _project_all()
+    _sign_checkpoints(act.now)
     reach("tick.before", "end")
+
+
+def _sign_checkpoints(now: datetime) -> None:
+    try:
+        sign_due(now=now)
+    except SigningKeyError as error:
+        _log.warning("checkpoints_unsigned", detail=str(error))
 
 
 def _live_runs() -> list[ApplyRun]:
