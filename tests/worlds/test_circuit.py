@@ -130,7 +130,7 @@ def test_leverage_and_var_of_a_snapshot_are_judged_too(world: World, alice: User
     )
 
     assert tripped(world)
-    assert set(AuditEvent.objects.get(kind="circuit.tripped").after["breaches"]) == {"var_95"}
+    assert '"breaches":{"var_95"' in AuditEvent.objects.get(kind="circuit.tripped").after_json
 
 
 def test_policy_without_a_circuit_judges_nothing_but_keeps_the_mark(world: World) -> None:
@@ -169,6 +169,7 @@ def test_tripped_world_takes_exits_only_and_still_evaluates(limited: World, alic
     assert (envelope.active, envelope.gate.value, envelope.reason) == (False, "reduce_only", "circuit")
     assert envelope.effective_mode == "compute-only"
     assert run.state == "ok"
+    assert isinstance(run.inputs, dict)
     assert run.inputs["circuit_open"] is True
 
 

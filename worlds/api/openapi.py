@@ -33,6 +33,7 @@ PATH_PARAMETERS: Final[Mapping[str, Schema]] = {
     "version": {"type": "integer", "minimum": 1, "maximum": 2**31 - 1},
     "generation": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1},
     "reopening_id": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
+    "alert_id": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
     "change_id": {"type": "integer", "minimum": 1, "maximum": 2**63 - 1},
     "side": {"enum": [side.value for side in Side]},
 }

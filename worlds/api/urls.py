@@ -7,8 +7,11 @@ from typing import Final
 from django.urls import path
 
 from worlds.api.views.activation import ActivationView, StateHashView
+from worlds.api.views.alerts import AcknowledgeView, AlertsView
 from worlds.api.views.apply import ApplyRunView, ApplyVerbView, ApplyView, ApproveView, RollbackView
+from worlds.api.views.circuit import CircuitResetView, CircuitView
 from worlds.api.views.documents import SchemaView, docs_page
+from worlds.api.views.equity import EquityView
 from worlds.api.views.evaluations import EvaluateView
 from worlds.api.views.gate import GateVerbView, GateView, KillView
 from worlds.api.views.health import HealthView, LiveView, ReadyView
@@ -74,6 +77,11 @@ urlpatterns = [
     path(f"{WORLD}/policy/state_hash", StateHashView.as_view(), {"subject": "policy"}),
     path(f"{WORLD}/kill", KillView.as_view()),
     path(f"{WORLD}/gate", GateView.as_view()),
+    path(f"{WORLD}/equity", EquityView.as_view()),
+    path(f"{WORLD}/circuit", CircuitView.as_view()),
+    path(f"{WORLD}/circuit/reset", CircuitResetView.as_view()),
+    path(f"{WORLD}/alerts", AlertsView.as_view()),
+    path(f"{WORLD}/alerts/<str:alert_id>/acknowledge", AcknowledgeView.as_view()),
     path(f"{WORLD}/reopenings", ReopeningsView.as_view()),
     path(f"{WORLD}/reopenings/<str:reopening_id>/grant", ReopeningVerbView.as_view(), {"verb": "grant"}),
     path(f"{WORLD}/reopenings/<str:reopening_id>/reject", ReopeningVerbView.as_view(), {"verb": "reject"}),

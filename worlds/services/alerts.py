@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 import structlog
@@ -12,8 +14,10 @@ from audit.models import KEY_LENGTH
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import NotFoundError
+from qmtl_worlds.contracts.plans import ChangeKind, parse_plan
+from qmtl_worlds.contracts.states import RunState
 from worlds.alerts import CATALOG, Ending, Severity
-from worlds.models import Alert, World
+from worlds.models import Alert, ApplyRun, World
 from worlds.services.changes import announce, locked_world
 
 _EVENT: Final = "alert"
@@ -85,6 +89,32 @@ def acknowledge_alert(*, world_id: str, alert_id: int, act: Act) -> Alert:
     if alert.cleared_at is None and CATALOG[alert.kind].ending is Ending.ACKNOWLEDGED:
         _clear(alert, act)
     return alert
+
+
+def list_alerts(*, world_id: str, open_only: bool, before: int | None = None, limit: int = 100) -> tuple[Alert, ...]:
+    """List alerts, newest first; ``before`` asks for older ones."""
+    alerts = Alert.objects.filter(world_id=world_id).order_by("-id")
+    if open_only:
+        alerts = alerts.filter(cleared_at=None)
+    if before is not None:
+        alerts = alerts.filter(pk__lt=before)
+    return tuple(alerts[:limit])
+
+
+@dataclass(frozen=True, slots=True)
+class FailedChanges:
+    """How many planned changes never happened, because their run ended other than done."""
+
+    promotion_fail_total: int
+    demotion_fail_total: int
+
+
+def failed_changes(*, world_id: str) -> FailedChanges:
+    """Count the planned promotions and demotions of the runs that were cancelled or rolled back."""
+    failed = [RunState.CANCELLED.value, RunState.ROLLED_BACK.value]
+    plans = ApplyRun.objects.filter(world_id=world_id, state__in=failed).values_list("plan", flat=True)
+    kinds = Counter(change.kind for plan in plans.iterator() for change in parse_plan(plan).changes)
+    return FailedChanges(kinds[ChangeKind.PROMOTE], kinds[ChangeKind.DEMOTE])
 
 
 def _clear(alert: Alert, act: Act) -> None:

@@ -8,8 +8,9 @@ from django.db import transaction
 
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import ConflictError
-from worlds.models import CircuitState, Reopening
+from worlds.models import Reopening
 from worlds.services.changes import locked_world
+from worlds.services.circuits import find_circuit
 from worlds.services.reopening_requests import RULES, Asked
 from worlds.services.reopenings import ask
 
@@ -26,8 +27,8 @@ def request_reset(*, world_id: str, high_water_mark: str, reauthenticated_at: da
     subject = Reopening.Subject.CIRCUIT
     act.require(RULES[subject].ask, world_id)
     locked_world(world_id)
-    incident = CircuitState.objects.filter(world_id=world_id).values_list("incident", flat=True).first()
-    if not incident:
+    state = find_circuit(world_id=world_id)
+    if state is None or not state.incident:
         raise ConflictError("The circuit has not tripped: there is nothing to reset.", world_id=world_id)
-    asked = Asked(world_id, subject, parameters={"incident": incident, "high_water_mark": high_water_mark})
+    asked = Asked(world_id, subject, parameters={"incident": state.incident, "high_water_mark": high_water_mark})
     return ask(asked=asked, reauthenticated_at=reauthenticated_at, act=act)

@@ -68,6 +68,11 @@ def state_of(world: World, *, now: datetime) -> CircuitState:
     return state
 
 
+def find_circuit(*, world_id: str) -> CircuitState | None:
+    """Return what the circuit remembers, None where nothing was ever sent and nobody watches."""
+    return CircuitState.objects.filter(world_id=world_id).first()
+
+
 def judge(*, state: CircuitState, sample: RiskSample, act: Act, modelled: bool = False) -> None:
     """Judge a sample against the policy's limits: warn, trip, or find nothing; the caller saves the state.
 

@@ -97,7 +97,8 @@ def _take_in(state: CircuitState, snapshot: Snapshot, act: Act) -> None:
         "leverage": snapshot.leverage,
         "var_95": snapshot.var_95,
     }
-    state.modelled = {**state.modelled, "equity": snapshot.equity, "from": snapshot.ts.timestamp()}
+    start = {"equity": snapshot.equity, "from": snapshot.ts.timestamp(), "drawdown": None}
+    state.modelled = {**state.modelled, **start}
     reach = reach_from(state.world, start=snapshot.ts)
     state.fresh_until = _later(state.fresh_until, reach.fresh_until)
     state.latches_at = _later(state.latches_at, reach.latches_at)
