@@ -20,6 +20,7 @@ from qmtl_worlds.contracts.errors import WorldNotFoundError
 from worlds.live.loading import load_world, positions_of
 from worlds.live.store import Confirmed, LiveStore, LiveWorld
 from worlds.live.tokens import TokenBook
+from worlds.services.step_facts import filed_holds
 
 CONFIRM_SECONDS: Final = 1.0
 CONFIRMS_PER_LEASE: Final = 5
@@ -129,7 +130,8 @@ class Keeper:
             if world is None:
                 continue
             held = world.confirmed.snapshot
-            if positions.get(world_id) == held.position and held.facts.confirmed:
+            told = filed_holds(world_id) <= held.facts.holds  # a kill on SQLite, before its row moves the position
+            if positions.get(world_id) == held.position and held.facts.confirmed and told:
                 world.confirm(at=started)
             else:
                 self._reload(world)

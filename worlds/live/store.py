@@ -51,7 +51,7 @@ class LiveWorld:
         held = self.confirmed
         if snapshot.position < held.snapshot.position or at < held.at:
             return
-        changed = snapshot.position != held.snapshot.position
+        changed = (snapshot.position, snapshot.facts.holds) != (held.snapshot.position, held.snapshot.facts.holds)
         self.confirmed = Confirmed(snapshot, at)
         if changed:
             self.recent.append(snapshot)
