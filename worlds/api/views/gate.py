@@ -11,7 +11,7 @@ from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.ids import InstanceKey, check_world_id
 from worlds.api.authentication import act_of
 from worlds.api.bodies import read_json
-from worlds.api.endpoint import Endpoint
+from worlds.api.endpoint import ApprovalEndpoint
 from worlds.api.openapi import Operation, documented
 from worlds.api.queries import plausible_time
 from worlds.api.shapes.apply import InstanceBody
@@ -34,7 +34,7 @@ VERBS: Final = {
 }
 
 
-class GateVerbView(Endpoint):
+class GateVerbView(ApprovalEndpoint):
     """Freeze, unfreeze, pause, resume, suspend, unsuspend."""
 
     @documented(
@@ -45,6 +45,7 @@ class GateVerbView(Endpoint):
             {200: GateShape},
             body=ReasonBody,
             problems=(409,),
+            by_session=True,
         )
     )
     def post(self, request: Request, world_id: str, verb: str) -> Response:
@@ -54,11 +55,19 @@ class GateVerbView(Endpoint):
         return _answer(VERBS[verb](world_id=world_id, act=act), act)
 
 
-class GateView(Endpoint):
+class GateView(ApprovalEndpoint):
     """The level of a gate."""
 
     @documented(
-        Operation("setGate", "gate", "Set the level of a gate", {200: GateShape}, body=GateBody, problems=(409,))
+        Operation(
+            "setGate",
+            "gate",
+            "Set the level of a gate",
+            {200: GateShape},
+            body=GateBody,
+            problems=(409,),
+            by_session=True,
+        )
     )
     def post(self, request: Request, world_id: str) -> Response:
         """Set how far the world, or one instance, is open; `open` lifts what was set here, and nothing else.
@@ -72,11 +81,19 @@ class GateView(Endpoint):
         return _answer(set_gate(world_id=world_id, setting=setting, act=act), act)
 
 
-class KillView(Endpoint):
+class KillView(ApprovalEndpoint):
     """The kill switch."""
 
     @documented(
-        Operation("killWorld", "gate", "Kill a world or an instance", {200: KillAnswer}, body=KillBody, problems=(409,))
+        Operation(
+            "killWorld",
+            "gate",
+            "Kill a world or an instance",
+            {200: KillAnswer},
+            body=KillBody,
+            problems=(409,),
+            by_session=True,
+        )
     )
     def post(self, request: Request, world_id: str) -> Response:
         """Close every gate at once, for exits too, and forbid promotions until the kill is lifted.
