@@ -1,0 +1,41 @@
+"""Run storms on throw-away servers: ``python -m torture --help``; ``manage.py worlds_torture`` is the same."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import django
+from django.utils.module_loading import import_string
+
+from torture.servers import servers
+
+
+def main(words: Sequence[str]) -> int:
+    """Run, print, and report; 1 where anything did not hold."""
+    options = parser().parse_args(words)
+    with servers(options.database) as running:
+        running.take_over_environment()
+        django.setup()
+        run = import_string("torture.session.run")  # what it imports needs the settings
+        return int(run(running, options))
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command line."""
+    words = argparse.ArgumentParser(prog="worlds_torture", description=__doc__)
+    words.add_argument("--minutes", type=float, default=1.0, help="how long each storm lasts")
+    words.add_argument("--seed", default=f"{time.time_ns() % 10**8}", help="the same seed throws the same dice")
+    words.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")
+    words.add_argument("--kills", type=int, default=0, help="go on until so many processes died at failpoints")
+    words.add_argument("--worlds", type=int, default=8)
+    words.add_argument("--mutants", default="", help="after the storm, do it wrong in these ways, and expect to notice")
+    words.add_argument("--report", type=Path, help="a file that gets a line of JSON, so that runs add up")
+    return words
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

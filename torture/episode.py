@@ -1,0 +1,230 @@
+"""One world's life in a storm: apply after apply, with processes that die in the middle of it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any, Final
+
+from qmtl_worlds.contracts.states import LIVE_STATES, TERMINAL_STATES, RunState
+from torture.children import Child
+from torture.people import MEMBERS
+from torture.stage import PATIENCE_SECONDS, Stage
+from worlds.models import ApplyRun, World
+from worlds.selectors import members_of
+from worlds.stores.clock import database_now
+
+OF_OPERATORS: Final = ("request.", "approve.", "rollback.", "hold.", "evaluate.")
+MOST_DEATHS: Final = 7
+"""So many workers must die on one run before a person is called."""
+
+
+@dataclass(slots=True)
+class Scene:
+    """One run under way: what is to die where, and until when its last worker had a lease."""
+
+    run_id: str
+    target: str
+    deaths: int = 0
+    lease_end: datetime | None = None
+
+    def armed(self, *points: str, nth: int = 1) -> str:
+        """Return what to arm where one of ``points`` is the target."""
+        return f"{self.target}=kill:{nth}" if self.target.startswith(points) else ""
+
+
+class Life:
+    """Acts on one world again and again, until there is no time for another episode."""
+
+    def __init__(self, stage: Stage, world_id: str, *, seed: str) -> None:
+        """Throw dice of its own, so that the seed gives the same acts."""
+        self._stage, self._world_id = stage, world_id
+        self._dice = random.Random(f"{seed}/{world_id}")  # noqa: S311 - no secret
+        self._number = 0
+
+    def live(self) -> None:
+        """Go through episodes; the first one fills the world."""
+        while not self._stage.ready_to_stop.is_set():
+            scene = self._next_scene()
+            state = self._play(scene)
+            if state is not None:
+                self._stage.tally.ended(state)
+                self._stage.tally.count("applies")
+
+    def _next_scene(self) -> Scene:
+        self._number += 1
+        return Scene(f"{self._world_id}-{self._number}", self._stage.next_point(self._dice))
+
+    def _play(self, scene: Scene) -> str | None:
+        """Request a run and see it to its end, whoever dies meanwhile; None where none came about."""
+        if scene.target.startswith("hold."):
+            self._freeze_and_unfreeze(scene)
+        asked = self._ask(scene)
+        if "refused" in asked:
+            return None
+        self._stage.acknowledge(self._world_id, scene.run_id, asked["digest"])
+        if asked["state"] == RunState.REQUESTED:
+            self._approve(scene)
+        return self._carry_on(scene)
+
+    def _ask(self, scene: Scene) -> dict[str, Any]:
+        """Ask for less where the world is full, and for more where it is not."""
+        full = self._members() == set(MEMBERS)
+        past = self._generation_where(full=not full)
+        if past is not None and (scene.target.startswith("rollback.") or self._chance(0.5)):
+            return self._repeated(scene, "rollback", "rollback.", to_generation=past)
+        evaluation = f"{scene.run_id}-eval"
+        self._dying(scene, "evaluate", "evaluate.", run_id=evaluation)
+        self._stage.insist("evaluate", self._world_id, run_id=evaluation)
+        named = {"deactivate": [self._dice.choice(MEMBERS)]} if full else {}
+        return self._repeated(scene, "request", "request.", evaluation=evaluation, **named)
+
+    def _repeated(self, scene: Scene, verb: str, point: str, **words: Any) -> dict[str, Any]:
+        """Ask, maybe die, ask again as the same request, and once as another one under the same id."""
+        died = self._dying(scene, verb, point, run_id=scene.run_id, **words)
+        answer = self._stage.insist(verb, self._world_id, run_id=scene.run_id, **words)
+        if died and "refused" not in answer and answer["replayed"] != scene.target.endswith("after_commit"):
+            self._stage.tally.problem("lost", "a request was not answered as before", scene=scene, answer=answer)
+        if "refused" not in answer and self._chance(0.2):
+            self._clash(scene, verb)
+        return answer
+
+    def _clash(self, scene: Scene, verb: str) -> None:
+        other = {"to_generation": 10**6} if verb == "rollback" else {"evaluation": "another"}
+        clash = self._stage.insist(verb, self._world_id, run_id=scene.run_id, **other)
+        self._stage.tally.count("reused ids")
+        if clash.get("refused") != "run-id-reused":
+            self._stage.tally.problem("duplicated", "an id was taken twice", scene=scene, answer=clash)
+
+    def _approve(self, scene: Scene) -> None:
+        points = (
+            "approve.",
+            "advance.before_audit/queued",
+            "advance.before_commit/queued",
+            "advance.after_commit/queued",
+        )
+        if scene.target.endswith("/cancelled"):
+            self._note(self._stage.insist("freeze", self._world_id))
+        self._dying(scene, "approve", *points, run_id=scene.run_id)
+        self._stage.insist("approve", self._world_id, run_id=scene.run_id)
+
+    def _carry_on(self, scene: Scene) -> str:
+        """Let workers carry the run on and die; whoever is left, at last the tick, brings it to its end."""
+        if not scene.target.startswith(OF_OPERATORS):
+            self._let_die(scene)
+        for _ in range(self._dice.choice((0, 1, 1, 2)) if scene.deaths < MOST_DEATHS - 1 else 0):
+            self._let_a_worker(scene, self._trouble())
+        twin = self._worker(scene, self._trouble(kinds=("delay",))) if self._chance(0.3) else None
+        state = self._end_of(scene)
+        if scene.target.endswith("/cancelled"):
+            self._note(self._stage.insist("unfreeze", self._world_id))
+        if twin is not None:
+            self._stage.over(twin)
+        return state
+
+    def _let_die(self, scene: Scene) -> None:
+        """Let somebody die at the target: a worker, the tick, or whoever undoes a switch."""
+        state = scene.target.rpartition("/")[2]
+        if scene.target.startswith("tick."):
+            self._let_a_tick_die(scene)
+        elif state == RunState.HELD:
+            self._wear_out(scene)
+        elif state in {RunState.ROLLING_BACK, RunState.ROLLED_BACK}:
+            self._let_a_worker(scene, "advance.after_commit/switched=kill")
+            self._dying(scene, "abort", "advance.", run_id=scene.run_id)
+            self._stage.act("abort", self._world_id, run_id=scene.run_id)
+            self._let_a_worker(scene, f"{scene.target}=kill")
+        else:
+            self._let_a_worker(scene, f"{scene.target}=kill:{self._dice.choice((1, 1, 2))}")
+
+    def _wear_out(self, scene: Scene) -> None:
+        """Kill worker after worker, until the run is held and the one who holds it dies too."""
+        while scene.deaths < MOST_DEATHS and self._is_live(scene):
+            self._let_a_worker(scene, f"advance.before_commit/frozen=kill;{scene.target}=kill")
+
+    def _let_a_worker(self, scene: Scene, failpoints: str) -> None:
+        if self._is_live(scene):
+            self._note_death(scene, self._worker(scene, failpoints))
+
+    def _worker(self, scene: Scene, failpoints: str) -> Child:
+        return self._stage.children.start(
+            "worker", failpoints=failpoints, world_id=self._world_id, run_id=scene.run_id, seconds=8
+        )
+
+    def _let_a_tick_die(self, scene: Scene) -> None:
+        self._note_death(scene, self._stage.children.start("tick", failpoints=f"{scene.target}=kill", every=0.1))
+
+    def _note_death(self, scene: Scene, child: Child) -> None:
+        self._stage.over(child)
+        if not child.was_killed:
+            return
+        scene.deaths += 1
+        run = self._run(scene)
+        now = self._stage.read(database_now)
+        scene.lease_end = max(now, run.lease_until or now) if run.state in LIVE_STATES else None
+
+    def _dying(self, scene: Scene, verb: str, *points: str, **words: Any) -> bool:
+        """Do an act whose process dies at the target, where the target is one of ``points``; tell whether it died."""
+        failpoints = scene.armed(*points)
+        return bool(failpoints) and self._stage.act(verb, self._world_id, failpoints=failpoints, **words) is None
+
+    def _freeze_and_unfreeze(self, scene: Scene) -> None:
+        for verb in ("freeze", "unfreeze"):
+            if scene.target.endswith(f"/{verb}"):
+                self._dying(scene, verb, "hold.")
+            self._note(self._stage.insist(verb, self._world_id))
+
+    def _trouble(self, *, kinds: tuple[str, ...] = ("kill", "delay")) -> str:
+        """Return a fault at some point that a worker comes by."""
+        of_workers = [name for name in self._stage.points if not name.startswith((*OF_OPERATORS, "tick."))]
+        point, kind = self._dice.choice(of_workers), self._dice.choice(kinds)
+        return (
+            f"{point}=kill"
+            if kind == "kill"
+            else f"{point}=delay:{self._dice.uniform(0, 3 * self._stage.lease_seconds):.2f}:1"
+        )
+
+    def _end_of(self, scene: Scene) -> str:
+        """Wait for the run's end; a held one is taken up by a person."""
+        patience = self._stage.read(database_now) + timedelta(seconds=PATIENCE_SECONDS)
+        while (run := self._run(scene)).state not in TERMINAL_STATES:
+            if run.state == RunState.HELD:
+                self._stage.tally.count("held")
+                self._stage.act(self._dice.choice(("abort", "resume")), self._world_id, run_id=scene.run_id)
+                scene.lease_end = None
+            elif self._stage.read(database_now) > patience:
+                self._stage.tally.problem("stuck", "a run never ended", scene=scene, state=run.state)
+                break
+            self._stage.pause(0.05)
+        if scene.lease_end is not None:
+            self._stage.tally.recovered((run.state_changed_at - scene.lease_end).total_seconds())
+        return run.state
+
+    def _chance(self, share: float) -> bool:
+        return self._dice.random() < share
+
+    def _is_live(self, scene: Scene) -> bool:
+        return self._run(scene).state in LIVE_STATES
+
+    def _run(self, scene: Scene) -> ApplyRun:
+        return self._stage.read(lambda: ApplyRun.objects.get(world_id=self._world_id, run_id=scene.run_id))
+
+    def _note(self, answer: dict[str, Any]) -> None:
+        if "sequence" in answer:
+            self._stage.note_position(self._world_id, answer)
+
+    def _members(self) -> set[str]:
+        world = self._stage.read(lambda: World.objects.get(id=self._world_id))
+        members = self._stage.read(lambda: members_of(self._world_id, world.generation))
+        return {key.strategy_id for key in members}
+
+    def _generation_where(self, *, full: bool) -> int | None:
+        """Return the last generation before this one that had all members, or fewer."""
+        world = self._stage.read(lambda: World.objects.get(id=self._world_id))
+        for generation in range(world.generation - 1, max(0, world.generation - 4), -1):
+            members = self._stage.read(partial(members_of, self._world_id, generation))
+            if (len(members) == len(MEMBERS)) == full:
+                return generation
+        return None

@@ -1,0 +1,124 @@
+"""What children of the nursery can be; each is the product's own code in a process of its own."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+import uvicorn
+from celery.backends import redis as backend
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from kombu.transport import redis as transport
+
+from qmtl_worlds.asgi import application
+from qmtl_worlds.celery import app
+from qmtl_worlds.contracts.errors import WorldsError
+from qmtl_worlds.contracts.states import TERMINAL_STATES, RunState
+from torture.history import sign_writes
+from torture.observer import observe
+from torture.operations import operate
+from torture.people import POLICY
+from torture.runner import trade
+from worlds.models import PolicyVersion
+from worlds.services.advance import advance
+from worlds.services.authority import act_of_system
+from worlds.services.run_rows import compiled
+from worlds.work.tick import tick
+
+Tell = Callable[[dict[str, Any]], None]
+Words = Mapping[str, Any]
+RESTING: Final = TERMINAL_STATES | {RunState.HELD, RunState.REQUESTED}
+
+
+def warm_up(worlds: Sequence[str]) -> None:
+    """Do once, before the first fork, what each child would do again; no connection is opened."""
+    for world_id in worlds:
+        compiled(PolicyVersion(text=POLICY.format(world=world_id), world_id=world_id))
+    app.loader.import_default_modules()
+    app.finalize()
+    for module in (backend, transport):  # Celery would import them at the first bell
+        sys.modules.setdefault(module.__name__, module)
+
+
+def play(role: str, tell: Tell, order: Mapping[str, Any]) -> None:
+    """Be what an order of the nursery says, signing all that it writes."""
+    sign_writes(f"torture-{order['number']}")
+    ROLES[role](tell, order["arguments"])
+
+
+def keep_ticking(_tell: Tell, words: Words) -> None:
+    """Tick as ``manage.py tick`` does; a database that is away is asked again."""
+    stopped = _until_asked()
+    while not stopped.is_set():
+        try:
+            tick()
+        except (DatabaseError, InterfaceError):
+            connection.close()
+        close_old_connections()
+        stopped.wait(words.get("every", 0.25))
+
+
+def work(tell: Tell, words: Words) -> None:
+    """Advance one run until it rests, as a worker does whose bell never stops ringing."""
+    until = time.monotonic() + words.get("seconds", 60)
+    while time.monotonic() < until:
+        try:
+            run = advance(world_id=words["world_id"], run_id=words["run_id"], act=act_of_system(reason="torture"))
+        except (DatabaseError, InterfaceError, WorldsError) as error:
+            tell({"refused": str(error)[:200]})
+            connection.close()
+        else:
+            if run.state in RESTING:
+                return
+        time.sleep(words.get("every", 0.08))
+
+
+def serve(_tell: Tell, words: Words) -> None:
+    """Serve the API on a port of the loopback."""
+    uvicorn.run(
+        application, host="127.0.0.1", port=words["port"], lifespan="off", log_level="warning", access_log=False
+    )
+
+
+def consume(_tell: Tell, words: Words) -> None:
+    """Be a Celery worker, in one process, on both queues."""
+    name = f"torture-{words['name']}@local"
+    options = ("--pool", "solo", "--queues", "control,compute", "--without-gossip", "--without-mingle")
+    app.worker_main(["worker", *options, "--loglevel", "WARNING", "--hostname", name])
+
+
+def ring_regularly(_tell: Tell, words: Words) -> None:
+    """Be a beat scheduler."""
+    app.start(["beat", "--schedule", words["schedule"], "--pidfile=", "--loglevel", "WARNING"])
+
+
+def hold_the_lock(tell: Tell, words: Words) -> None:
+    """Lock a world's row and do nothing, as a client that was stopped would."""
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute("SELECT 1 FROM worlds_world WHERE id = %s FOR UPDATE", [words["world_id"]])
+        tell({"held": True})
+        time.sleep(words["seconds"])
+
+
+def _until_asked() -> threading.Event:
+    stopped = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
+    return stopped
+
+
+ROLES: Final[Mapping[str, Callable[[Tell, Words], None]]] = {
+    "tick": keep_ticking,
+    "worker": work,
+    "web": serve,
+    "celery": consume,
+    "beat": ring_regularly,
+    "operator": operate,
+    "locker": hold_the_lock,
+    "runner": trade,
+    "observer": observe,
+}

@@ -1,0 +1,153 @@
+"""The throw-away servers of a storm, in a temporary folder: a database, a Valkey, and the settings that name them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from qmtl_worlds.embedded import postgres, valkey
+from qmtl_worlds.embedded.process import spawn, stop, wait_until_ready
+
+TIME_SCALE: Final = 10
+"""Worker leases of 0.3 s, runs that are overdue after 30 s."""
+SLACK_SECONDS: Final = 0.25 / TIME_SCALE
+
+
+class Cache:
+    """A Valkey on a socket that can be stopped, started again, and made sick."""
+
+    def __init__(self, folder: Path) -> None:
+        """Start it in ``folder``."""
+        self._folder = folder
+        self._server = valkey.start(folder)
+
+    @property
+    def url(self) -> str:
+        """The address as ``REDIS_URL`` takes it."""
+        return self._server.url
+
+    @property
+    def process_id(self) -> int:
+        """The server's process."""
+        return self._server.process.pid
+
+    def crash(self) -> None:
+        """End it by SIGKILL."""
+        stop(self._server.process, grace_seconds=0)
+        self._server.socket.unlink(missing_ok=True)
+
+    def start_again(self, *, dump: Path | None = None) -> None:
+        """Start it at the same address: empty, or with what ``dump`` holds."""
+        if dump is not None:
+            shutil.copy(dump, self._folder / "dump.rdb")
+        log = self._folder / "valkey.log"
+        process = spawn(valkey.command(self._folder, durable=False), log=log)
+        wait_until_ready(process, lambda: valkey.answers(self._server.socket), log=log)
+        self._server = valkey.Valkey(self._server.socket, process)
+        (self._folder / "dump.rdb").unlink(missing_ok=True)
+
+    def stop(self) -> None:
+        """End it."""
+        self._server.stop()
+
+
+class Database:
+    """A database that lives in a folder; a PostgreSQL can crash and come back, SQLite is a file."""
+
+    def __init__(self, vendor: str, folder: Path) -> None:
+        """Start it."""
+        self.vendor = vendor
+        self._folder = folder
+        self._server = postgres.start(options=postgres.SURVIVES_CRASHES) if vendor == "postgres" else None
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """The environment that names it."""
+        return {"DATABASE_URL": self._server.url} if self._server else {}
+
+    def crash(self) -> None:
+        """Stop a PostgreSQL at once, in the middle of whatever it does."""
+        if self._server:
+            self._server.crash()
+
+    def start_again(self) -> None:
+        """Serve again after a crash; what was committed is there."""
+        if self._server:
+            self._server = self._server.start_again()
+
+    def stop(self) -> None:
+        """End it and remove what it wrote."""
+        if self._server:
+            self._server.stop()
+
+
+class Servers:
+    """Everything that the product needs, and nothing that anyone else uses."""
+
+    def __init__(self, folder: Path, vendor: str) -> None:
+        """Start database and Valkey."""
+        self.folder = folder
+        self.database = Database(vendor, folder)
+        self.cache = Cache(folder / "valkey")
+
+    def take_over_environment(self) -> None:
+        """Let the settings of this process, and of all that it starts, name these servers only."""
+        for name in [name for name in os.environ if name.startswith("QW_")]:
+            del os.environ[name]
+        os.environ.pop("DATABASE_URL", None)
+        os.environ.update(
+            {
+                "DJANGO_SETTINGS_MODULE": "qmtl_worlds.settings",
+                "QW_DATA_DIR": str(self.folder),
+                "QW_HTTPS": "0",
+                "QW_LOG_FORMAT": "json",
+                "QW_LOG_LEVEL": "WARNING",
+                "QW_NO_BOOTSTRAP": "1",
+                "QW_TIME_SCALE": str(TIME_SCALE),
+                "QW_DATABASE_POOL_SIZE": "16",
+                "QW_REDIS_TIMEOUT_MS": "300",
+                "REDIS_URL": self.cache.url,
+                "OPENBLAS_NUM_THREADS": "1",
+                **self.database.settings,
+            }
+        )
+
+    def stop(self) -> None:
+        """End everything."""
+        self.cache.stop()
+        self.database.stop()
+
+
+@contextmanager
+def servers(vendor: str) -> Iterator[Servers]:
+    """Yield new servers in a folder that is removed at the end."""
+    folder = Path(tempfile.mkdtemp(prefix="qw-torture-"))
+    running = None
+    try:
+        running = Servers(folder, vendor)
+        yield running
+    finally:
+        if running is not None:
+            running.stop()
+        if not os.environ.get("TORTURE_KEEP"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def free_port() -> int:
+    """Return a port of the loopback that nobody uses at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def alive(process: subprocess.Popen[bytes]) -> bool:
+    """Tell whether a server still runs."""
+    return process.poll() is None

@@ -1,0 +1,95 @@
+"""What one call of ``worlds_torture`` does: a storm, then the mutants, then the figures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from typing import Final
+
+from django.core.management import call_command
+from django.db import connections
+
+from formal.patches import MEANINGS
+from qmtl_worlds.failpoints import every_point
+from torture import history, people
+from torture.servers import Servers
+from torture.storm import Plan, rage
+from torture.tally import Tally, quantile
+
+MUTANT_SECONDS: Final = 25.0
+_STEPS: Final = tuple(point for point in every_point() if point.startswith("advance."))
+_UNDOING: Final = ("advance.after_commit/rolling_back", "advance.after_commit/rolled_back")
+AIMS: Final[Mapping[str, tuple[str, ...]]] = defaultdict(
+    lambda: _STEPS,
+    B1=("hold.after_commit/freeze",),
+    B2=("advance.between_steps",),
+    B8=_UNDOING,
+    B13=("advance.after_commit/draining",),
+)
+"""Where processes are to die so that a mutant has a chance to show."""
+
+
+def run(servers: Servers, options: argparse.Namespace) -> int:
+    """Run what the command line asks for; 1 where anything did not hold, or a mutant went unnoticed."""
+    started = time.monotonic()
+    call_command("migrate", verbosity=0)
+    history.install()
+    people.hire()
+    connections.close_all()
+    say(f"seed {options.seed}, database {options.database}, servers up in {time.monotonic() - started:.1f} s")
+    plan = Plan(seed=options.seed, seconds=options.minutes * 60, kills=options.kills, worlds=options.worlds)
+    tally = rage(servers, plan, say=say)
+    survivors = [name for name in options.mutants.split(",") if name and not _is_noticed(servers, plan, name, tally)]
+    say_figures(tally, seconds=time.monotonic() - started)
+    if options.report is not None:
+        report = {**tally.to_json(), "database": options.database, "seconds": round(time.monotonic() - started, 1)}
+        with options.report.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(report, sort_keys=True) + "\n")
+    return int(bool(tally.problems or survivors))
+
+
+def say(line: str) -> None:
+    """Print a line at once."""
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+def say_figures(tally: Tally, *, seconds: float) -> None:
+    """Print what came out."""
+    counts, known = tally.counts, len(every_point())
+    reads = sum(counts[name] for name in ("api_reads", "redis_reads", "gate_polls"))
+    missed = sorted(set(every_point()) - set(tally.points))
+    lines = [
+        f"{seconds:.0f} s; applies {counts['applies']}: {dict(tally.ends)}",
+        f"faults {sum(tally.faults.values())}: {dict(tally.faults)}",
+        f"crash points hit {len(tally.points)} of {known} known; not hit: {missed}",
+        f"observer reads {reads} (API {counts['api_reads']}, Redis {counts['redis_reads']}, "
+        f"gate polls {counts['gate_polls']}), permissions {counts['permissions']}",
+        f"recovery p50 {quantile(tally.recoveries, 0.5):.2f} s, p99 {quantile(tally.recoveries, 0.99):.2f} s, "
+        f"max {quantile(tally.recoveries, 1):.2f} s of {len(tally.recoveries)}",
+        f"violations {tally.problems_of('violation')}, lost {tally.problems_of('lost')}, "
+        f"duplicated {tally.problems_of('duplicated')}, stuck {tally.problems_of('stuck')}",
+        f"counts {dict(counts)}",
+        *(json.dumps(problem) for problem in tally.problems),
+    ]
+    for line in lines:
+        say(line)
+
+
+def _is_noticed(servers: Servers, plan: Plan, name: str, tally: Tally) -> bool:
+    """Tell whether a storm with the mutant shows that something is wrong."""
+    aimed = Plan(f"{plan.seed}-{name}", MUTANT_SECONDS, worlds=plan.worlds, points=AIMS[name], mutants=(name,))
+    started = time.monotonic()
+    found = rage(servers, aimed, say=lambda _line: None)
+    noticed = next((problem for problem in found.problems if problem["kind"] != "harness"), None)
+    told = (
+        f"{noticed['what']} ({noticed.get('invariant', noticed['kind'])})" if noticed else f"nothing {found.problems}"
+    )
+    say(f"mutant {name}, {MEANINGS[name]}: {told} after {time.monotonic() - started:.0f} s")
+    say(f"  {json.dumps(noticed)[:1500]}")
+    tally.mutants[name] = told if noticed else ""
+    return noticed is not None

@@ -1,0 +1,193 @@
+"""One storm: worlds under way, processes dying, an observer that sees everything, and the reckoning at the end."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from django.db import connections
+
+from qmtl_worlds.failpoints import every_point
+from torture.children import Child, nursery
+from torture.episode import Life
+from torture.people import MEMBERS, found_world, tokens
+from torture.reckoning import reckon
+from torture.servers import SLACK_SECONDS, Servers, free_port
+from torture.stage import Stage, StoppedError
+from torture.tally import Tally
+
+LEASE_MS: Final = 1000
+ENDING_SECONDS: Final = 45.0
+SPEAK_SECONDS: Final = 5.0
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long and how hard: it ends once both ``seconds`` and ``kills`` are reached, or when something does not hold.
+
+    ``points`` are aimed at in turn; ``mutants`` make the product wrong.
+    """
+
+    seed: str
+    seconds: float
+    kills: int = 0
+    worlds: int = 8
+    runners: int = 2
+    points: tuple[str, ...] = every_point()
+    mutants: tuple[str, ...] = ()
+
+
+def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
+    """Go through a storm on servers whose database is migrated; return its figures."""
+    tally = Tally(seeds=[plan.seed])
+    name = f"{plan.seed}-{time.monotonic_ns() % 10**6}".lower()
+    folder = servers.folder / name
+    folder.mkdir()
+    worlds = [found_world(f"w{number}-{name}", lease_ms=LEASE_MS).id for number in range(plan.worlds)]
+    with nursery(folder, worlds=worlds, mutants=plan.mutants) as children:
+        stage = Stage(
+            children=children,
+            tally=tally,
+            folder=folder,
+            server=f"http://127.0.0.1:{free_port()}",
+            tokens=dict(tokens()),
+            lease_seconds=LEASE_MS / 1000,
+            points=plan.points,
+        )
+        connections.close_all()
+        with standing(stage, plan, worlds) as observer:
+            _live(stage, plan, worlds, observer, say)
+            say(f"CPU {dict(children.cpu_seconds)} {dict(children.ended)}")
+            _count_kills(stage)
+            if not tally.problems:
+                reckon(stage, worlds)
+    return tally
+
+
+@contextmanager
+def standing(stage: Stage, plan: Plan, worlds: Sequence[str]) -> Iterator[Watch]:
+    """Let web, tick, Runners and the observer run; at the end take in what the observer has seen."""
+    port = int(stage.server.rpartition(":")[2])
+    stage.children.start("web", port=port)
+    stage.children.start("tick")
+    for number in range(plan.runners):
+        stage.children.start(
+            "runner",
+            server=stage.server,
+            token=stage.tokens["runner"],
+            gates=[[world, name] for world in worlds for name in MEMBERS][number :: plan.runners],
+            log=str(stage.folder / f"runner-{number}.jsonl"),
+        )
+    watch = Watch(
+        stage.children.start(
+            "observer",
+            server=stage.server,
+            token=stage.tokens["runner"],
+            worlds=list(worlds),
+            folder=str(stage.folder),
+            lease_ms=LEASE_MS,
+            slack_seconds=SLACK_SECONDS,
+        )
+    )
+    try:
+        yield watch
+    finally:
+        watch.end()
+        stage.tally.counts.update(watch.counts)
+        for violation in watch.violations:
+            stage.tally.problem("violation", **violation)
+
+
+class Watch:
+    """The observer, as the storm sees it."""
+
+    def __init__(self, child: Child) -> None:
+        """Listen to it."""
+        self._child = child
+        self.counts: dict[str, int] = {}
+        self.violations: list[dict[str, Any]] = []
+
+    @property
+    def alarmed(self) -> bool:
+        """Tell whether something did not hold, or nobody watches any more."""
+        return bool(self.violations) or not self._child.alive
+
+    def listen(self, seconds: float) -> None:
+        """Hear what it has seen; that it is gone counts as well."""
+        told = self._child.hear(seconds)
+        if told is not None:
+            self.counts, self.violations = told["counts"], told["violations"]
+        elif not self._child.alive and self._child.exit_code:
+            self.violations.append({"what": f"the observer ended with {self._child.exit_code}"})
+
+    def end(self) -> None:
+        """Ask it for its last word."""
+        self._child.signal(signal.SIGTERM)
+        until = time.monotonic() + 60
+        while self._child.alive and time.monotonic() < until:
+            self.listen(1)
+        self.listen(0)
+
+
+def _live(stage: Stage, plan: Plan, worlds: Sequence[str], watch: Watch, say: Say) -> None:
+    """Let all worlds live until the plan is fulfilled, then let them come to rest."""
+    lives = [threading.Thread(target=_guarded, args=(Life(stage, world, seed=plan.seed), stage)) for world in worlds]
+    for life in lives:
+        life.start()
+    started = time.monotonic()
+    spoken = started
+    while any(life.is_alive() for life in lives):
+        watch.listen(0.5)
+        elapsed = time.monotonic() - started
+        if watch.alarmed or stage.tally.problems or elapsed > 3 * plan.seconds + ENDING_SECONDS:
+            stage.stopped.set()
+            stage.ready_to_stop.set()
+        if elapsed >= plan.seconds and kills(stage) >= plan.kills:
+            stage.ready_to_stop.set()
+        if time.monotonic() - spoken >= SPEAK_SECONDS:
+            spoken = time.monotonic()
+            say(_progress(stage, watch, elapsed))
+    for life in lives:
+        life.join()
+
+
+def _guarded(life: Life, stage: Stage) -> None:
+    """Live; what the harness itself does wrong ends the storm as well."""
+    try:
+        life.live()
+    except StoppedError:
+        pass
+    except Exception as error:  # noqa: BLE001 - a thread's boundary: told, and the storm ends
+        stage.tally.problem("harness", f"{type(error).__name__}: {error}")
+    finally:
+        connections.close_all()
+
+
+def kills(stage: Stage) -> int:
+    """Return how many processes have killed themselves at a point so far."""
+    log = stage.folder / "failpoints.log"
+    return log.read_text(encoding="utf-8").count(" kill ") if log.exists() else 0
+
+
+def _count_kills(stage: Stage) -> None:
+    log: Path = stage.folder / "failpoints.log"
+    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
+        _at, _process, action, point = line.split()
+        if action == "kill":
+            stage.tally.killed_at(point)
+        else:
+            stage.tally.fault(f"{action} at a failpoint")
+
+
+def _progress(stage: Stage, watch: Watch, elapsed: float) -> str:
+    reads = sum(watch.counts.get(name, 0) for name in ("api_reads", "redis_reads", "gate_polls"))
+    done = stage.tally.counts["applies"]
+    bad = len(watch.violations) + len(stage.tally.problems)
+    return f"{elapsed:5.0f} s  kills {kills(stage):5d}  applies {done:5d}  reads {reads:7d}  violations {bad}"
