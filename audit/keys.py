@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -30,7 +31,7 @@ def signing_key() -> Ed25519PrivateKey:
     """Return the signing key; where none is set, one is made on first use, with mode 0600.
 
     Raises:
-        SigningKeyError: the file that is set cannot be read, or holds no Ed25519 key.
+        SigningKeyError: the file that is set cannot be read, can be by everybody, or holds no Ed25519 key.
     """
     file = key_file()
     try:
@@ -69,6 +70,10 @@ def public_keys_in(file: Path) -> dict[str, Ed25519PublicKey]:
 
 
 def _read(file: Path) -> Ed25519PrivateKey:
+    if file.stat().st_mode & stat.S_IRWXO:
+        raise SigningKeyError(
+            f"The signing key {str(file)!r} is open to everybody: chmod 600 it, or better replace it."
+        )
     try:
         key = load_pem_private_key(file.read_bytes(), password=None)
     except (TypeError, ValueError, UnsupportedAlgorithm) as error:

@@ -12,6 +12,7 @@ from audit.signatures import public_pem
 def write_key(path: Path) -> Path:
     """Write a new signing key to ``path``, its public half beside it as ``.pub``, and return the path."""
     key = Ed25519PrivateKey.generate()
+    path.touch(mode=0o600)
     path.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
     path.with_suffix(".pub").write_bytes(public_pem(key.public_key()))
     return path

@@ -317,6 +317,14 @@ def test_key_that_cannot_be_read_is_an_error(key: Path, content: bytes | None) -
         call_command("audit_checkpoint")
 
 
+def test_key_that_everybody_can_read_is_an_error(key: Path) -> None:
+    write_events(1)
+    key.chmod(0o644)
+
+    with pytest.raises(SigningKeyError, match="open to everybody"):
+        sign_due(now=NOON)
+
+
 def test_public_key_that_is_none_is_an_error(key: Path) -> None:
     with pytest.raises(CommandError, match="Ed25519 public keys"):
         verify("--public-key", str(key))
