@@ -72,8 +72,21 @@ def test_slot_that_another_tick_claims_first_is_left_to_it(hourly: World, monkey
 def test_slots_missed_while_nothing_ran_are_caught_up_by_one_run(hourly: World) -> None:
     World.objects.filter(pk=hourly.pk).update(last_slot_at=database_now() - timedelta(days=3))
 
-    assert len(claim()) == 1
+    (run_id,) = claim()
+
     assert claim() == []
+    told = AuditEvent.objects.get(kind="evaluation.caught_up")
+    assert (told.chain, told.run_id) == (hourly.id, run_id)
+
+
+def test_slot_that_comes_right_after_the_last_one_catches_up_with_nothing(hourly: World) -> None:
+    slot = next_due(hourly, now=database_now())
+    assert slot is not None
+    World.objects.filter(pk=hourly.pk).update(last_slot_at=slot - timedelta(hours=1))
+
+    claim()
+
+    assert not AuditEvent.objects.filter(kind="evaluation.caught_up").exists()
 
 
 def test_slot_due_while_an_evaluation_runs_is_skipped_and_told(hourly: World) -> None:

@@ -9,7 +9,7 @@ from django.db import transaction
 
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
-from qmtl_worlds.contracts.errors import PlanStaleError, RunStateError, SelfApprovalError
+from qmtl_worlds.contracts.errors import PermissionDeniedError, PlanStaleError, RunStateError, SelfApprovalError
 from qmtl_worlds.contracts.states import RunState
 from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.apply import Event
@@ -69,8 +69,11 @@ def reject(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
 def abort(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
     """Stop a run wherever it is; what it changed is taken back under a new generation.
 
+    A reduce run is not stopped, since it only takes away; a held one gives way to a person only.
+
     Raises:
-        RunStateError: the run has ended.
+        RunStateError: the run has ended, takes its change back already, or is a reduce run.
+        PermissionDeniedError: the run is held, and this is no person.
     """
     act.require("gate.close", world_id)
     run = _end(world_id, run_id, Event.ABORT, act, wanted="aborted")
@@ -95,6 +98,8 @@ def _end(world_id: str, run_id: str, event: Event, act: Act, *, wanted: str) -> 
     """Fire an event that must move the run; the lock is taken first, so that nobody else moves it in between."""
     locked_world(world_id, alive=False)
     before = get_apply_run(world_id, run_id).state
+    if before == RunState.HELD and not act.person:
+        raise PermissionDeniedError(act.actor, permission="to decide on a held run, which takes a person")
     run = fire_event(world_id=world_id, run_id=run_id, event=event, act=act)
     if run.state == before:
         raise RunStateError(run_id, state=before, wanted=wanted)

@@ -166,11 +166,12 @@ def _wanted(request: OverrideRequest, present: Override | None, now: datetime) -
     before = present or Override(request.key)
     if request.expires_at is not None and request.expires_at <= now:
         raise InputInvalidError(field="expires_at", reason="must lie in the future")
-    if request.weight is not None and request.active is not (request.weight > 0):
-        raise InputInvalidError(field="weight", reason="must be over 0 where active is true, and 0 or absent else")
-    cap = (NO_CAP if request.weight is None else request.weight) if request.active else 0.0
-    if not 0 <= cap <= 1:
+    weight = request.weight
+    if weight is not None and not 0 <= weight <= 1:
         raise InputInvalidError(field="weight", reason="must be in [0, 1]")
+    if weight is not None and request.active is not (weight > 0):
+        raise InputInvalidError(field="weight", reason="must be over 0 where active is true, and 0 or absent else")
+    cap = (NO_CAP if weight is None else weight) if request.active else 0.0
     freeze = before.freeze if request.freeze is None else request.freeze
     drain = before.drain if request.drain is None else request.drain
     return Override(request.key, cap, freeze=freeze, drain=drain, expires_at=request.expires_at)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Final
 
 import structlog
 from django.db import OperationalError, transaction
@@ -20,6 +21,7 @@ from worlds.services.evaluations import EvaluationRequest, request_evaluation
 from worlds.services.run_rows import compiled
 from worlds.stores.clock import world_now
 
+_INSTANT: Final = timedelta(microseconds=1)
 _log = structlog.get_logger(__name__)
 
 
@@ -82,4 +84,15 @@ def _claim(world: World, act: Act) -> AuditRun | None:
         as_of=slot_as_of(schedule, slot),
         slot=slot,
     )
+    if (missed := _missed_before(world, schedule, slot)) is not None:
+        facts = {"slot": slot.isoformat(), "missed": missed.isoformat()}
+        record(chain=world.id, kind="evaluation.caught_up", act=act, after=facts, run_id=request.run_id)
     return request_evaluation(world_id=world.id, request=request, act=act)
+
+
+def _missed_before(world: World, schedule: Schedule, slot: datetime) -> datetime | None:
+    """Return the newest slot before ``slot`` that nobody claimed, None where there is none since the last one."""
+    if world.last_slot_at is None or world.policy is None:
+        return None
+    calendar = Calendar.load(compiled(world.policy).document.metrics.calendar)
+    return due_slot(schedule, last_slot=world.last_slot_at, now=slot - _INSTANT, calendar=calendar)
