@@ -21,6 +21,7 @@ from qmtl_worlds.lifecycle.apply import Event
 from worlds.models import ApplyRun, World
 from worlds.services.advance import advance, count_failure, fire_event
 from worlds.services.authority import act_of_schedule, act_of_system
+from worlds.services.conditions import watch_alerts
 from worlds.services.flat import watch_flats
 from worlds.services.gate_levels import expire_gates
 from worlds.services.heartbeats import TICK, beat
@@ -30,6 +31,7 @@ from worlds.services.pins import expire_pins
 from worlds.services.projection import project_world
 from worlds.services.scheduling import claim_due_slots
 from worlds.work.overdue import see_to_evaluations
+from worlds.work.risk import watch_circuits
 
 _log = structlog.get_logger(__name__)
 
@@ -40,6 +42,7 @@ def tick() -> None:
     last = beat(process=TICK, now=act.now)
     follow_up_kills(act=act)
     expire_gates(act=act)
+    watch_circuits(now=act.now)
     expire_overrides(act=act)
     expire_pins(act=act)
     watch_flats(act=act)
@@ -53,6 +56,7 @@ def tick() -> None:
     claim_due_slots(act=act_of_schedule(reason="schedule"))
     reach("tick.before", "evaluations")
     see_to_evaluations(last=last, act=act)
+    watch_alerts(act=act)
     reach("tick.before", "projection")
     _project_all()
     _sign_checkpoints(act.now)
