@@ -10,6 +10,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from django.db import IntegrityError, OperationalError, connection, transaction
@@ -26,6 +27,7 @@ from qmtl_worlds.contracts.errors import (
     WorldNotFoundError,
 )
 from qmtl_worlds.contracts.ids import InstanceKey, check_world_id
+from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.holds import HoldKind, Remover, relax_kill
 from worlds.models import GateHold, Reopening, World
 from worlds.services.changes import announce, locked_world
@@ -118,6 +120,12 @@ def is_killed(*, world_id: str, scope: str = "") -> bool:
     return filed or _kills(world_id, scope).exists()
 
 
+def closed_kills(*, world_id: str, scope: str = "") -> bool:
+    """Tell whether a kill of exactly that scope stops exits as well."""
+    filed = any(one.scope == scope for one in kill_file.filed_kills(world_id))
+    return filed or _kills(world_id, scope).filter(level=GateLevel.CLOSED.value).exists()
+
+
 def standing_kills(*, world_id: str, scope: str = "") -> dict[str, object]:
     """Return which kills of that scope stand, as the parameters of a request to lift exactly these.
 
@@ -198,6 +206,8 @@ def _insert(world_id: str, scope: str, act: Act, *, owner: str, kind: str) -> No
     row.save()
     facts = {"scope": scope, "owner": owner, "level": row.level}
     record(chain=kill_chain(world_id), kind=kind, act=act, subject=scope or world_id, after=facts)
+    transaction.on_commit(partial(reach, "kill.after_commit"))
+    reach("kill.before_commit")
 
 
 def _relax(row: GateHold) -> bool:
