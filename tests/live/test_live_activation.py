@@ -203,3 +203,20 @@ def test_everything_else_goes_to_django(live: Live, trading: World, runner: Head
 
 def _unreachable(_world_ids: object) -> None:
     raise OperationalError("the server closed the connection")
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_defect_in_a_job_does_not_end_the_keeping(
+    live: Live, trading: World, runner: Headers, catch_up: CatchUp
+) -> None:
+    ask(live, GOOD, **runner)
+    before = live.store.worlds["w1"].confirmed.at
+
+    live.keeper.submit(_broken)
+    catch_up()
+
+    assert live.store.worlds["w1"].confirmed.at > before
+
+
+def _broken() -> None:
+    raise ZeroDivisionError

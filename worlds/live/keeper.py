@@ -52,8 +52,7 @@ class Keeper:
     def start(self) -> None:
         """Start the thread, once."""
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
-            self._thread.start()
+            self._begin()
 
     def stop(self) -> None:
         """End the thread; what it held stays as it is, and dies by its leases."""
@@ -88,20 +87,30 @@ class Keeper:
         self._store.worlds[world_id] = world
         return world
 
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="keeper", daemon=True)
+        self._thread.start()
+
     def _run(self) -> None:
-        while True:
-            job = self._next()
-            if isinstance(job, Stop):
-                connection.close()
-                return
+        """Serve until stopped; a defect ends this thread with its trace, and another one goes on."""
+        stopped = False
+        try:
+            self._serve()
+            stopped = True
+        finally:
+            connection.close()
+            if not stopped:
+                self._due = time.monotonic() + RETRY_SECONDS
+                self._begin()
+
+    def _serve(self) -> None:
+        while not isinstance(job := self._next(), Stop):
             try:
                 job()
             except (DatabaseError, InterfaceError) as error:
                 _log.warning("live_unconfirmed", detail=str(error))
                 connection.close()
                 self._due = time.monotonic() + RETRY_SECONDS
-            except Exception:  # noqa: BLE001 - the thread must live on; what it could not confirm closes by itself
-                _log.exception("live_job_broke")
 
     def _next(self) -> Job | Stop:
         left = self._due - time.monotonic()
