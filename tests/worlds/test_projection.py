@@ -48,7 +48,7 @@ def test_copy_holds_the_set_and_the_position_that_it_is_of(trading: World) -> No
     copy = read_copy(trading.id)
     assert copy is not None
     assert copy.position == position_of(trading)
-    assert copy.meta == {"generation": 1, "sequence": trading.sequence}
+    assert copy.meta == {"generation": 1, "sequence": trading.sequence, "origin": trading.created_at.isoformat()}
     assert set(copy.entries) == {"better|long", "good|long"}
     assert copy.entries["good|long"] == {"active": True, "weight": 0.3, "gate": "open", "reason": "active"}
 
