@@ -48,7 +48,9 @@ POINTS: Final[Mapping[str, tuple[str, ...]]] = {
     "project.before_rows": (),
     "project.before_lua": (),
     "project.after_lua": (),
-    "tick.before": ("advance", "expire", "claim", "evaluations", "projection", "end"),
+    "relay.before_publish": (),
+    "relay.after_publish": (),
+    "tick.before": ("advance", "expire", "claim", "evaluations", "projection", "relay", "end"),
 }
 """Every point of the product, and the details that it is reached with."""
 

@@ -209,6 +209,13 @@ CACHES = {
     },
 }
 
+# -- The outbox and the bus ---------------------------------------------------
+
+# A row is kept while it is among the last so many of its world, or younger than so many days.
+OUTBOX_KEEP = env.integer("QW_OUTBOX_KEEP", 10_000, least=1)
+OUTBOX_KEEP_DAYS = env.integer("QW_OUTBOX_KEEP_DAYS", 7, least=1)
+BUS_MAX_LENGTH = env.integer("QW_BUS_MAX_LENGTH", 100_000, least=1)
+
 # -- Celery: a message is a doorbell and holds no authority (docs: PROTOCOL 3) --
 
 CELERY_BROKER_URL = REDIS.for_celery(1)

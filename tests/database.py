@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import LiteralString
 
@@ -37,11 +38,24 @@ def restore_from_template() -> None:
 
 def drop_template() -> None:
     """Remove the template."""
-    if connection.vendor == "sqlite":
-        Path(_template()).unlink(missing_ok=True)
-    else:
-        with _maintenance() as server:
-            server.execute(_statement("DROP DATABASE IF EXISTS {}", _template()))
+    _drop(_template())
+
+
+@contextlib.contextmanager
+def saved_copy() -> Iterator[Callable[[], None]]:
+    """Back the database up; the yielded function restores that backup, as often as it is called."""
+    backup = f"{_name()}_backup"
+    copy = _copy_file if connection.vendor == "sqlite" else _copy_database
+
+    def move(source: str, target: str) -> None:
+        connection.close()
+        copy(source, target)
+
+    move(_name(), backup)
+    try:
+        yield lambda: move(backup, _name())
+    finally:
+        _drop(backup)
 
 
 def _name() -> str:
@@ -75,3 +89,11 @@ def _maintenance() -> psycopg.Connection:
 
 def _statement(text: LiteralString, *names: str) -> sql.Composed:
     return sql.SQL(text).format(*(sql.Identifier(name) for name in names))
+
+
+def _drop(name: str) -> None:
+    if connection.vendor == "sqlite":
+        Path(name).unlink(missing_ok=True)
+    else:
+        with _maintenance() as server:
+            server.execute(_statement("DROP DATABASE IF EXISTS {}", name))

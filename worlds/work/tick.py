@@ -14,11 +14,11 @@ from django.db import OperationalError
 from audit.checkpoints import sign_due
 from audit.keys import SigningKeyError
 from qmtl_worlds.contracts.acts import Act
-from qmtl_worlds.contracts.errors import StoreUnavailableError, WorldsError
+from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.states import LIVE_STATES, RunState
 from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.apply import Event
-from worlds.models import ApplyRun, World
+from worlds.models import ApplyRun
 from worlds.services.advance import advance, count_failure, fire_event
 from worlds.services.authority import act_of_schedule, act_of_system
 from worlds.services.conditions import watch_alerts
@@ -28,18 +28,26 @@ from worlds.services.heartbeats import TICK, beat
 from worlds.services.kill_follow_up import follow_up_kills
 from worlds.services.overrides import expire_overrides
 from worlds.services.pins import expire_pins
-from worlds.services.projection import project_world
+from worlds.services.projection import reconcile_copies
+from worlds.services.relay import compact_outbox, relay_outbox
+from worlds.services.restore import close_restored
 from worlds.services.scheduling import claim_due_slots
+from worlds.services.tick_memory import Memory
 from worlds.work.overdue import see_to_evaluations
 from worlds.work.risk import watch_circuits
 
 _log = structlog.get_logger(__name__)
 
 
-def tick() -> None:
-    """Do everything that is due now; a world that refuses does not keep the others waiting."""
+def tick(memory: Memory | None = None) -> None:
+    """Do everything that is due now; a world that refuses does not keep the others waiting.
+
+    ``memory`` is what the process remembers of its ticks before; without it this one counts as the first.
+    """
+    memory = memory if memory is not None else Memory()
     act = act_of_system(reason="tick")
     last = beat(process=TICK, now=act.now)
+    close_restored(memory=memory, act=act)  # before anything goes on from rows that may be old
     follow_up_kills(act=act)
     expire_gates(act=act)
     watch_circuits(now=act.now)
@@ -58,7 +66,11 @@ def tick() -> None:
     see_to_evaluations(last=last, act=act)
     watch_alerts(act=act)
     reach("tick.before", "projection")
-    _project_all()
+    redis_is_there = reconcile_copies(memory=memory, act=act)
+    reach("tick.before", "relay")
+    if redis_is_there:
+        relay_outbox(compared=memory.compared)
+    compact_outbox(now=act.now)
     _sign_checkpoints(act.now)
     reach("tick.before", "end")
 
@@ -85,14 +97,6 @@ def _advance(run: ApplyRun, act: Act) -> None:
 
 def _expire(run: ApplyRun, act: Act) -> None:
     fire_event(world_id=run.world_id, run_id=run.run_id, event=Event.EXPIRE, act=act)
-
-
-def _project_all() -> None:
-    try:
-        for world_id in World.objects.exclude(state=World.State.DELETED).values_list("id", flat=True):
-            project_world(world_id=world_id)
-    except StoreUnavailableError:
-        _log.warning("projection_postponed")
 
 
 def _guarded(step: Callable[[ApplyRun, Act], None], run: ApplyRun, act: Act) -> None:

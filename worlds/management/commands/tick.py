@@ -9,6 +9,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
+from worlds.services.tick_memory import Memory
+from worlds.work.relay import start_relay
 from worlds.work.tick import tick
 
 
@@ -27,8 +29,11 @@ class Command(BaseCommand):
         stopped = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
+        memory = Memory()
+        if not options["once"]:
+            start_relay(stopped)
         while not stopped.is_set():
-            tick()
+            tick(memory)
             if options["once"]:
                 return
             close_old_connections()
