@@ -15,6 +15,7 @@ from worlds.admin.access import grants_of, roles_in, user_of
 from worlds.admin.acting import ActingAdmin, Page, Status
 from worlds.admin.badges import badge_html
 from worlds.admin.gates import gates_of
+from worlds.admin.kill_buttons import KILL_BUTTONS
 from worlds.admin.scoped import act_address
 from worlds.admin.words import ABSENT
 from worlds.admin.world_buttons import BUTTONS, CREATE
@@ -42,7 +43,7 @@ class WorldAdmin(ActingAdmin):
     """One row a world; its page is our own."""
 
     world_path = "id"
-    buttons = BUTTONS
+    buttons = (*BUTTONS, *KILL_BUTTONS)
     add_button = CREATE
     by_world = False
     list_display = ("id", "name", "mode_shown", "state_shown", "gate_shown", "generation", "policy", "waiting", "owner")
