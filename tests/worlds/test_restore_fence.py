@@ -196,3 +196,17 @@ def test_command_names_worlds_that_are_not_there_and_does_nothing(trading: World
         call_command("world_restore_fence", "--world", trading.id, "--world", "nowhere", "--reason", "test")
 
     assert boot_owners(trading) == []
+
+
+def test_command_opens_as_a_person_of_the_risk_role_only(trading: World, alice: User) -> None:
+    person("rita", "risk")
+    call_command("world_restore_fence", "--all", "--reason", "test")
+
+    with pytest.raises(CommandError, match="permission"):
+        call_command("world_restore_fence", "--all", "--open-as", alice.username, "--reason", "test")
+    refused = boot_owners(trading)
+    call_command("world_restore_fence", "--all", "--open-as", "rita", "--reason", "compared")
+
+    assert refused == [FENCED]
+    assert boot_owners(trading) == []
+    assert AuditEvent.objects.get(kind="gate.hold_released", subject="boot").actor == "person:rita"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError
 
@@ -12,8 +13,8 @@ from qmtl_worlds.contracts.errors import StoreUnavailableError, WorldsError
 from qmtl_worlds.contracts.lease import Position
 from worlds.models import World
 from worlds.services.advance import advance
-from worlds.services.authority import act_of_shell
-from worlds.services.restore import claims_of_redis, fence_world
+from worlds.services.authority import act_of_person, act_of_shell
+from worlds.services.restore import claims_of_redis, fence_world, lift_boot
 
 
 class Command(BaseCommand):
@@ -27,16 +28,31 @@ class Command(BaseCommand):
         chosen.add_argument("--world", action="append", dest="worlds", metavar="ID", help="may be given several times")
         chosen.add_argument("--all", action="store_true", help="every world that is not archived")
         parser.add_argument("--reason", required=True, help="goes into the audit")
+        parser.add_argument("--open-as", metavar="USERNAME", help="open fenced worlds, as a person of the risk role")
 
     def handle(self, *args: Any, **options: Any) -> None:  # noqa: ARG002 - Django's signature
         """Fence each world in a transaction of its own; one that cannot be fenced is named, and the command ends 1."""
-        act = act_of_shell(reason=options["reason"])
         worlds = self._worlds(options["worlds"])
+        if options["open_as"]:
+            self._open(worlds, options["open_as"], options["reason"])
+            return
+        act = act_of_shell(reason=options["reason"])
         claims = self._claims(worlds)
         failed = [world.id for world in worlds if not self._fence(world, claims.get(world.id), act)]
         if failed:
             raise CommandError(f"Not fenced: {', '.join(failed)}. Run the command again for them.")
         self.stdout.write("Gates stay closed until a person of the risk role opens them (how-to: restore a backup).")
+
+    def _open(self, worlds: list[World], name: str, reason: str) -> None:
+        user = User.objects.filter(username=name).first()
+        if user is None:
+            raise CommandError(f"There is nobody named {name}.")
+        try:
+            for world in worlds:
+                done = lift_boot(world_id=world.id, act=act_of_person(user, reason=reason))
+                self.stdout.write(f"{world.id}: {'opened' if done else 'was not held by a fence'}")
+        except WorldsError as error:
+            raise CommandError(error.detail) from error
 
     def _worlds(self, names: list[str] | None) -> list[World]:
         if not names:
