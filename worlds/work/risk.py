@@ -1,6 +1,6 @@
 """What the tick does for the risk circuits: follow exposures, model the equity that they imply, see to the input.
 
-docs/decisions/0060-what-a-world-was-permitted-to-hold.md says what counts as held.
+docs/decisions/0070-what-a-world-was-permitted-to-hold.md says what counts as held.
 """
 
 from __future__ import annotations
