@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -7,6 +8,18 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from django.core.management import call_command
 
 from audit.signatures import public_pem
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What lies where the owner of the database does not reach."""
+
+    checkpoints: Path
+    public_key: Path
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        return ("--checkpoints", str(self.checkpoints), "--public-key", str(self.public_key))
 
 
 def write_key(path: Path) -> Path:

@@ -13,8 +13,9 @@ from audit.chain import kill_chain, row_hash
 from audit.models import AuditEvent
 from audit.recorder import record
 from audit.runs import finish_run
+from qmtl_worlds.contracts.digests import canonical_json
 from tests.audit.commands import first_bad, verify
-from tests.audit.factories import act, finished_run, outcome, running_run, write_events
+from tests.audit.factories import act, chain_anew, finished_run, outcome, running_run, write_events
 
 pytestmark = pytest.mark.django_db
 Tamper = Callable[..., None]
@@ -265,3 +266,26 @@ def test_verify_names_a_changed_evaluation(tamper: Tamper, sql: str, code: str, 
     first = json.loads(output)["first"]
     assert (first["chain"], first["code"]) == ("w1", code)
     assert detail in first["detail"]
+
+
+def test_evaluation_that_the_first_release_recorded_is_good_by_what_its_event_holds(tamper: Tamper) -> None:
+    finished_run()
+    event = AuditEvent.objects.get()
+    assert isinstance(event.after, dict)
+    older = {name: fact for name, fact in event.after.items() if name not in {"row", "envelope", "highlights"}}
+
+    tamper("UPDATE audit_auditevent SET after_json = %s", canonical_json(older).decode())
+    chain_anew("w1")
+
+    assert verify()[0] == 0
+    tamper("UPDATE audit_auditrun SET state = 'inconclusive'")
+    assert first_bad() == ("w1", 1, "run-altered")
+
+
+def test_evaluation_whose_event_leaves_out_a_fact_is_named(tamper: Tamper) -> None:
+    finished_run()
+
+    tamper("UPDATE audit_auditevent SET after_json = '{}'")
+    chain_anew("w1")
+
+    assert first_bad() == ("w1", 1, "run-altered")
