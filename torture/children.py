@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -93,7 +93,7 @@ class Children:
         self._numbers = count(1)
         self._children: dict[int, Child] = {}
         self._lock = threading.Lock()
-        self.cpu_seconds: Counter[str] = Counter()
+        self.cpu_seconds: defaultdict[str, float] = defaultdict(float)
         self.ended: Counter[str] = Counter()
         self._ready = threading.Event()
         self._listener = threading.Thread(target=self._listen, name="nursery", daemon=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -16,7 +17,9 @@ from worlds.models import ApplyRun, World
 from worlds.selectors import members_of
 from worlds.stores.clock import database_now
 
-OF_OPERATORS: Final = ("request.", "approve.", "rollback.", "hold.", "evaluate.")
+OF_OPERATORS: Final = ("request.", "approve.", "rollback.", "hold.", "kill.", "evaluate.")
+KILL_SHARE: Final = 0.15
+"""How often somebody kills the world under an apply."""
 MOST_DEATHS: Final = 7
 """So many workers must die on one run before a person is called."""
 
@@ -61,6 +64,9 @@ class Life:
         """Request a run and see it to its end, whoever dies meanwhile; None where none came about."""
         if scene.target.startswith("hold."):
             self._freeze_and_unfreeze(scene)
+        if scene.target.startswith("kill."):
+            self._kill(scene)
+            self._lift()
         asked = self._ask(scene)
         if "refused" in asked:
             return None
@@ -117,7 +123,15 @@ class Life:
         for _ in range(self._dice.choice((0, 1, 1, 2)) if scene.deaths < MOST_DEATHS - 1 else 0):
             self._let_a_worker(scene, self._trouble())
         twin = self._worker(scene, self._trouble(kinds=("delay",))) if self._chance(0.3) else None
+        if twin is not None:
+            scene.lease_end = None  # what follows is no recovery from a death alone
+        killed = self._chance(KILL_SHARE)
+        if killed:
+            self._stage.pause(self._dice.uniform(0, 1.5 * self._stage.lease_seconds))
+            self._kill(scene)
         state = self._end_of(scene)
+        if killed:
+            self._lift()
         if scene.target.endswith("/cancelled"):
             self._note(self._stage.insist("unfreeze", self._world_id))
         if twin is not None:
@@ -168,13 +182,30 @@ class Life:
     def _dying(self, scene: Scene, verb: str, *points: str, **words: Any) -> bool:
         """Do an act whose process dies at the target, where the target is one of ``points``; tell whether it died."""
         failpoints = scene.armed(*points)
-        return bool(failpoints) and self._stage.act(verb, self._world_id, failpoints=failpoints, **words) is None
+        if not failpoints:
+            return False
+        answer = self._stage.act(verb, self._world_id, failpoints=failpoints, **words)
+        return answer is not None and "killed" in answer
 
     def _freeze_and_unfreeze(self, scene: Scene) -> None:
         for verb in ("freeze", "unfreeze"):
             if scene.target.endswith(f"/{verb}"):
                 self._dying(scene, verb, "hold.")
             self._note(self._stage.insist(verb, self._world_id))
+
+    def _kill(self, scene: Scene) -> None:
+        """Close the world at once, maybe by somebody who dies of it."""
+        self._dying(scene, "kill", "kill.")
+        killed = self._stage.insist("kill", self._world_id)
+        if "seconds" in killed:
+            self._stage.tally.killed_in(killed["seconds"])
+
+    def _lift(self) -> None:
+        until = time.monotonic() + PATIENCE_SECONDS
+        while self._stage.insist("lift", self._world_id).get("state") not in {"open", "granted"}:
+            if time.monotonic() > until:
+                self._stage.tally.problem("stuck", "a kill was never lifted", world=self._world_id)
+                return
 
     def _trouble(self, *, kinds: tuple[str, ...] = ("kill", "delay")) -> str:
         """Return a fault at some point that a worker comes by."""

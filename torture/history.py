@@ -39,6 +39,15 @@ _STEP: Final = """INSERT INTO torture_step (world_id, run_id, kind, before, stat
 _MOVED: Final = "OLD.state <> NEW.state OR OLD.epoch <> NEW.epoch"
 _KILLED: Final = f"NEW.chain LIKE '%{KILL_SUFFIX}'"
 _WORLD_OF_KILL: Final = f"substr(NEW.chain, 1, length(NEW.chain) - {len(KILL_SUFFIX)})"
+_SLOW: Final = (
+    "CREATE TABLE torture_slow (seconds double precision)",
+    "INSERT INTO torture_slow VALUES (0)",
+    """CREATE FUNCTION torture_wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+       PERFORM pg_sleep(random() * seconds) FROM torture_slow WHERE seconds > 0; RETURN NULL; END $$""",
+    """CREATE CONSTRAINT TRIGGER torture_wait AFTER INSERT ON worlds_outboxevent DEFERRABLE INITIALLY DEFERRED
+       FOR EACH ROW EXECUTE FUNCTION torture_wait()""",
+)
+"""Makes commits slow on demand: the wait is in the commit itself."""
 _FAR_BEHIND: Final = 400
 """Rows may become visible out of the order of their numbers, so each look goes so many rows back."""
 
@@ -153,6 +162,7 @@ def _postgres() -> list[str]:
             for name, event, when, do in _triggers(words)
             for text in (body, trigger)
         ),
+        *_SLOW,
     ]
 
 

@@ -103,8 +103,9 @@ class Observer:
         asked = time.monotonic()
         try:
             reading = self._client.activation(world_id, name, "long", consistent=True)
-        except (SdkError, WorldsError):
+        except (SdkError, WorldsError) as error:
             self.counts["api_away"] += 1
+            self.counts[f"api: {str(error)[:90]}"] += 1
             return
         envelope = reading.envelope
         if envelope is None or (position := envelope.position) is None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from torture.people import LAST_CLOSE, act_of
-from worlds.models import ApplyRun, World
+from worlds.models import ApplyRun, Reopening, World
 from worlds.selectors import get_apply_run
 from worlds.services.apply import ApplyRequest, request_apply
 from worlds.services.approvals import abort, approve, resume
 from worlds.services.evaluations import EvaluationRequest, request_evaluation
 from worlds.services.holds import freeze, unfreeze
+from worlds.services.kills import is_killed, kill, standing_kills
+from worlds.services.reopening_requests import Asked
+from worlds.services.reopenings import ask
 from worlds.services.rollback import RollbackRequest, request_rollback
 from worlds.stores.clock import database_now
 from worlds.work.evaluate import evaluate_world
@@ -82,6 +86,22 @@ def _unfreeze(words: Words) -> Answer:
     return _position(unfreeze(world_id=words["world_id"], act=act_of("bob")))
 
 
+def _kill(words: Words) -> Answer:
+    act = act_of("alice")
+    started = time.monotonic()
+    killed = kill(world_id=words["world_id"], act=act)
+    return {"seconds": time.monotonic() - started, "recorded": killed.recorded}
+
+
+def _lift(words: Words) -> Answer:
+    """Lift every kill of the world, as the one person that it takes on paper."""
+    world_id = words["world_id"]
+    if not is_killed(world_id=world_id):
+        return {"state": "open"}
+    asked = Asked(world_id, Reopening.Subject.KILL, parameters=standing_kills(world_id=world_id))
+    return {"state": ask(asked=asked, reauthenticated_at=database_now(), act=act_of("carol")).state}
+
+
 def _told(run: ApplyRun) -> Answer:
     return {"state": run.state, "kind": run.kind, "digest": run.request_digest}
 
@@ -99,4 +119,6 @@ VERBS: Final[Mapping[str, Callable[[Words], Answer]]] = {
     "resume": _resume,
     "freeze": _freeze,
     "unfreeze": _unfreeze,
+    "kill": _kill,
+    "lift": _lift,
 }

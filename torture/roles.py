@@ -14,7 +14,6 @@ from celery.backends import redis as backend
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from kombu.transport import redis as transport
 
-from qmtl_worlds.asgi import application
 from qmtl_worlds.celery import app
 from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.states import TERMINAL_STATES, RunState
@@ -79,14 +78,19 @@ def work(tell: Tell, words: Words) -> None:
 
 def serve(_tell: Tell, words: Words) -> None:
     """Serve the API on a port of the loopback."""
-    uvicorn.run(
-        application, host="127.0.0.1", port=words["port"], lifespan="off", log_level="warning", access_log=False
+    uvicorn.run(  # by name: its threads must be made in this process
+        "qmtl_worlds.asgi:application",
+        host="127.0.0.1",
+        port=words["port"],
+        lifespan="off",
+        log_level="warning",
+        access_log=False,
     )
 
 
 def consume(_tell: Tell, words: Words) -> None:
     """Be a Celery worker, in one process, on both queues."""
-    name = f"torture-{words['name']}@local"
+    name = f"torture-{words['nickname']}@local"
     options = ("--pool", "solo", "--queues", "control,compute", "--without-gossip", "--without-mingle")
     app.worker_main(["worker", *options, "--loglevel", "WARNING", "--hostname", name])
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,9 +33,9 @@ class Cache:
         return self._server.url
 
     @property
-    def process_id(self) -> int:
-        """The server's process."""
-        return self._server.process.pid
+    def dump(self) -> Path:
+        """Where it saves itself when asked to."""
+        return self._folder / "dump.rdb"
 
     def crash(self) -> None:
         """End it by SIGKILL."""
@@ -46,12 +45,13 @@ class Cache:
     def start_again(self, *, dump: Path | None = None) -> None:
         """Start it at the same address: empty, or with what ``dump`` holds."""
         if dump is not None:
-            shutil.copy(dump, self._folder / "dump.rdb")
+            shutil.copy(dump, self.dump)
+        else:
+            self.dump.unlink(missing_ok=True)
         log = self._folder / "valkey.log"
         process = spawn(valkey.command(self._folder, durable=False), log=log)
         wait_until_ready(process, lambda: valkey.answers(self._server.socket), log=log)
         self._server = valkey.Valkey(self._server.socket, process)
-        (self._folder / "dump.rdb").unlink(missing_ok=True)
 
     def stop(self) -> None:
         """End it."""
@@ -146,8 +146,3 @@ def free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
-
-
-def alive(process: subprocess.Popen[bytes]) -> bool:
-    """Tell whether a server still runs."""
-    return process.poll() is None

@@ -41,7 +41,13 @@ def run(servers: Servers, options: argparse.Namespace) -> int:
     people.hire()
     connections.close_all()
     say(f"seed {options.seed}, database {options.database}, servers up in {time.monotonic() - started:.1f} s")
-    plan = Plan(seed=options.seed, seconds=options.minutes * 60, kills=options.kills, worlds=options.worlds)
+    plan = Plan(
+        seed=options.seed,
+        seconds=options.minutes * 60,
+        kills=options.kills,
+        worlds=options.worlds,
+        weather=options.weather,
+    )
     tally = rage(servers, plan, say=say)
     survivors = [name for name in options.mutants.split(",") if name and not _is_noticed(servers, plan, name, tally)]
     say_figures(tally, seconds=time.monotonic() - started)

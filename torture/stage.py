@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 from django.db import DatabaseError, InterfaceError, connection
 
 from torture.children import KILLED, Child, Children
+from torture.standing import Standing
 from torture.tally import Tally
 
 Read = TypeVar("Read")
@@ -36,9 +37,9 @@ class Stage:
     tokens: dict[str, str]
     lease_seconds: float
     points: tuple[str, ...]
+    standing: Standing
     ready_to_stop: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)
-    calm: threading.Event = field(default_factory=threading.Event)
     acked: list[tuple[str, str, str]] = field(default_factory=list)
     tried: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -52,7 +53,7 @@ class Stage:
             return point
 
     def act(self, verb: str, world_id: str, *, failpoints: str = "", **words: Any) -> dict[str, Any] | None:
-        """Let a process of its own do one act; None where it died or broke before it could tell."""
+        """Let a process of its own do one act; None where it broke before it could tell, ``killed`` where it died."""
         child = self.children.start("operator", failpoints=failpoints, verb=verb, world_id=world_id, **words)
         answer = child.hear(PATIENCE_SECONDS)
         self.over(child)
@@ -60,14 +61,14 @@ class Stage:
             self.tally.count(f"refused {verb}: {answer['refused']}")
         if child.exit_code not in {0, KILLED}:
             self.tally.count(f"broke {verb}")
-        return answer
+        return {"killed": True} if answer is None and child.was_killed else answer
 
     def insist(self, verb: str, world_id: str, **words: Any) -> dict[str, Any]:
         """Do an act until it is answered, always as the same request."""
         until = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < until:
             answer = self.act(verb, world_id, **words)
-            if answer is not None:
+            if answer is not None and "killed" not in answer:
                 return answer
             self.pause(0.2)
         self.tally.problem("stuck", f"{verb} was never answered", world=world_id)

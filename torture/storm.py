@@ -20,7 +20,9 @@ from torture.people import MEMBERS, found_world, tokens
 from torture.reckoning import reckon
 from torture.servers import SLACK_SECONDS, Servers, free_port
 from torture.stage import Stage, StoppedError
+from torture.standing import Standing
 from torture.tally import Tally
+from torture.weather import Weather
 
 LEASE_MS: Final = 1000
 ENDING_SECONDS: Final = 45.0
@@ -32,7 +34,7 @@ Say = Callable[[str], None]
 class Plan:
     """How long and how hard: it ends once both ``seconds`` and ``kills`` are reached, or when something does not hold.
 
-    ``points`` are aimed at in turn; ``mutants`` make the product wrong.
+    ``points`` are aimed at in turn; ``weather`` strikes everything else; ``mutants`` make the product wrong.
     """
 
     seed: str
@@ -42,6 +44,7 @@ class Plan:
     runners: int = 2
     points: tuple[str, ...] = every_point()
     mutants: tuple[str, ...] = ()
+    weather: bool = False
 
 
 def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
@@ -60,11 +63,12 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
             tokens=dict(tokens()),
             lease_seconds=LEASE_MS / 1000,
             points=plan.points,
+            standing=Standing(children),
         )
         connections.close_all()
         with standing(stage, plan, worlds) as observer:
-            _live(stage, plan, worlds, observer, say)
-            say(f"CPU {dict(children.cpu_seconds)} {dict(children.ended)}")
+            weather = Weather(stage, servers, worlds, seed=plan.seed) if plan.weather else None
+            _live(stage, plan, worlds, Surroundings(observer, weather, say))
             _count_kills(stage)
             if not tally.problems:
                 reckon(stage, worlds)
@@ -74,11 +78,15 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
 @contextmanager
 def standing(stage: Stage, plan: Plan, worlds: Sequence[str]) -> Iterator[Watch]:
     """Let web, tick, Runners and the observer run; at the end take in what the observer has seen."""
-    port = int(stage.server.rpartition(":")[2])
-    stage.children.start("web", port=port)
-    stage.children.start("tick")
+    stage.standing.add("web", "web", port=int(stage.server.rpartition(":")[2]))
+    stage.standing.add("tick", "tick")
+    if plan.weather:
+        stage.standing.add("worker", "celery", nickname="worker")
+        for number in range(2):
+            stage.standing.add("beat", "beat", schedule=str(stage.folder / f"beat-{number}"))
     for number in range(plan.runners):
-        stage.children.start(
+        stage.standing.add(
+            "Runner",
             "runner",
             server=stage.server,
             token=stage.tokens["runner"],
@@ -136,15 +144,27 @@ class Watch:
         self.listen(0)
 
 
-def _live(stage: Stage, plan: Plan, worlds: Sequence[str], watch: Watch, say: Say) -> None:
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Who watches, what strikes, and whom to tell."""
+
+    watch: Watch
+    weather: Weather | None
+    say: Say
+
+
+def _live(stage: Stage, plan: Plan, worlds: Sequence[str], around: Surroundings) -> None:
     """Let all worlds live until the plan is fulfilled, then let them come to rest."""
     lives = [threading.Thread(target=_guarded, args=(Life(stage, world, seed=plan.seed), stage)) for world in worlds]
     for life in lives:
         life.start()
     started = time.monotonic()
     spoken = started
+    watch = around.watch
     while any(life.is_alive() for life in lives):
         watch.listen(0.5)
+        if around.weather is not None and not stage.ready_to_stop.is_set():
+            around.weather.strike()
         elapsed = time.monotonic() - started
         if watch.alarmed or stage.tally.problems or elapsed > 3 * plan.seconds + ENDING_SECONDS:
             stage.stopped.set()
@@ -153,7 +173,7 @@ def _live(stage: Stage, plan: Plan, worlds: Sequence[str], watch: Watch, say: Sa
             stage.ready_to_stop.set()
         if time.monotonic() - spoken >= SPEAK_SECONDS:
             spoken = time.monotonic()
-            say(_progress(stage, watch, elapsed))
+            around.say(_progress(stage, watch, elapsed))
     for life in lives:
         life.join()
 
