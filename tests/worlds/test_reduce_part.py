@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from django.contrib.auth.models import User
 
+from audit.models import AuditEvent
 from audit.models import RunKind as EvaluationKind
+from qmtl_worlds.contracts.errors import WorldBusyError
 from qmtl_worlds.contracts.states import RunState
-from tests.worlds.factories import POLICY, add_day, add_strategy, put_policy
-from tests.worlds.steps import BETTER, GOOD, approve_now, evaluate, finish, first_apply, go_on, start
+from tests.worlds.factories import POLICY, act_of, add_day, add_strategy, put_policy
+from tests.worlds.steps import (
+    BETTER,
+    GOOD,
+    approve_now,
+    chain_is_whole,
+    drained,
+    evaluate,
+    finish,
+    first_apply,
+    go_on,
+    lose,
+    members_now,
+    start,
+    wait_with_increase,
+)
 from worlds.models import ApplyRun, World
-from worlds.selectors import members_of, set_of
+from worlds.selectors import find_pin, members_of, set_of
 from worlds.services.activation import activation_of
+from worlds.services.rollback import RollbackRequest, request_rollback
 
 pytestmark = pytest.mark.django_db
 
@@ -56,6 +75,50 @@ def test_increase_goes_on_from_the_cut_and_leads_to_the_decided_set(world: World
         "best|long": pytest.approx(0.1),
         "finest|long": pytest.approx(0.1),
     }
+
+
+def test_reducing_part_goes_ahead_while_another_increase_is_under_way(world: World, alice: User, bob: User) -> None:
+    under_way = drained(world, wait_with_increase(world, alice, bob), bob)
+    lose(world, "good", day=2)
+    add_day(world, 2, {"best": 0.02})
+    evaluate(world, "eval-3", day=2)
+
+    refusals = []
+    for _ in range(2):
+        with pytest.raises(WorldBusyError) as refused:
+            start(world, alice, "run-3", "eval-3")
+        refusals.append(refused.value.facts)
+    cut = go_on(world, "run-3:reduce")
+
+    assert refusals[0] == refusals[1]
+    assert (refusals[0]["holder_run_id"], refusals[0]["reduce_run_id"]) == (under_way.run_id, "run-3:reduce")
+    assert (cut.state, members_now(world)) == (RunState.DONE, {"better"})
+    assert not ApplyRun.objects.filter(run_id="run-3").exists()
+    assert go_on(world, under_way.run_id).state == RunState.DONE
+    assert members_now(world) == {"better", "best"}
+    told = AuditEvent.objects.get(kind="apply.split")
+    assert (told.run_id, json.loads(told.after_json)["reduce_run_id"]) == ("run-3", "run-3:reduce")
+    assert chain_is_whole(world)
+
+
+def test_reducing_part_of_a_rollback_goes_ahead_while_another_increase_is_under_way(
+    world: World, alice: User, bob: User
+) -> None:
+    approve_now(world, wait_with_increase(world, alice, bob), bob)
+    finish(world, "run-2")
+    add_strategy(world, "finest", quality=12)
+    add_day(world, 2, {"good": 0.001, "better": 0.008, "best": 0.01, "finest": 0.012, "bad": -0.01})
+    evaluate(world, "eval-3", day=2)
+    under_way = drained(world, start(world, alice, "run-3", "eval-3"), bob)
+
+    with pytest.raises(WorldBusyError) as refused:
+        request_rollback(world_id=world.id, request=RollbackRequest("back-1", 1), act=act_of(alice))
+    go_on(world, "back-1:reduce")
+
+    assert refused.value.facts["holder_run_id"] == under_way.run_id
+    assert refused.value.facts["reduce_run_id"] == "back-1:reduce"
+    assert members_now(world) == {"better"}
+    assert find_pin(world.id) is not None
 
 
 def test_schedule_cuts_to_a_lowered_budget_while_the_world_is_paused(world: World, alice: User, bob: User) -> None:

@@ -11,15 +11,16 @@ from qmtl_worlds.lifecycle.approval import APPROVAL_AGE, Approval, Binding, bind
 from worlds.models import ApplyRun
 from worlds.models import Approval as ApprovalRow
 from worlds.services.authority import grants_of_person
+from worlds.services.pins import is_pinned
 
 
 def enough_approvals(run: ApplyRun, *, now: datetime) -> bool:
     """Tell whether the run may go on: enough distinct, entitled persons, for this plan, base, policy, round.
 
-    An increase that goes ahead by itself needs none, but not while the world is paused.
+    An increase that goes ahead by itself needs none, but not while the world is paused or pinned.
     """
     if run.auto:
-        return run.kind == ApplyRun.Kind.REDUCE or not run.world.paused
+        return run.kind == ApplyRun.Kind.REDUCE or not (run.world.paused or is_pinned(run.world, now=now))
     plan = parse_plan(run.plan)
     binding = binding_of(plan, round_number=run.approval_round)
     lifetime = run.approval_expires_at
