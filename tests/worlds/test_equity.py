@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from django.contrib.auth.models import User
@@ -16,11 +17,15 @@ from tests.worlds.circuits import (
     limit,
     push,
     push_rows,
+    told,
+    tripped,
 )
-from tests.worlds.factories import act_of, person
+from tests.worlds.factories import act_of, make_world, person
+from tests.worlds.steps import chain_is_whole
+from tests.worlds.threads import together
 from worlds.models import EquitySnapshot, World
 from worlds.services.authority import act_of_token
-from worlds.services.equity import Snapshot
+from worlds.services.equity import Pushed, Snapshot
 from worlds.services.tokens import create_token
 from worlds.stores.clock import database_now
 
@@ -94,3 +99,17 @@ def test_token_of_some_strategies_speaks_for_no_portfolio(limited: World) -> Non
     made = create_token(role="submitter", name="s", strategies=["good"], act=act_of(person("root", "admin")))
     with pytest.raises(PermissionDeniedError):
         push(limited, 100.0, act=act_of_token(made.token, reason="test"))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_report_the_same_breach_at_once_make_one_incident(alice: User, bob: User) -> None:
+    world = make_world()
+    limit(world, alice, bob)
+    since = database_now() - timedelta(hours=1)
+
+    answers = together([partial(push, world, 100.0, 70.0, since=since)] * 2)
+
+    assert sorted(answer.stored for answer in answers if isinstance(answer, Pushed)) == [0, 2]
+    assert tripped(world)
+    assert told() == ["circuit.tripped"]
+    assert chain_is_whole(world)
