@@ -20,6 +20,7 @@ from qmtl_worlds import env
 from qmtl_worlds.embedded import postgres
 
 DATABASE = env.choice("QW_TEST_DATABASE", "sqlite", among=("sqlite", "postgres", "none"))
+EXTENDED = env.flag("QW_TEST_EXTENDED", default=False)
 _DATABASE_FIXTURES = frozenset({"db", "transactional_db", "django_db_reset_sequences", "live_server"})
 _PLAIN = {
     "QW_SECRET_KEY": "for-tests-only-and-long-enough-to-please-the-system-check",
@@ -77,6 +78,11 @@ def _own_postgres(config: pytest.Config) -> str:
 
 
 def _belongs_to_run(item: pytest.Item) -> bool:
+    """Tell whether this run asks for the test, and its database can answer it."""
+    return (item.get_closest_marker("extended") is None or EXTENDED) and _fits_database(item)
+
+
+def _fits_database(item: pytest.Item) -> bool:
     """On PostgreSQL users of the database only, on SQLite all but PostgreSQL's own, without one the rest."""
     if DATABASE == "sqlite":
         return item.get_closest_marker("postgres") is None

@@ -9,4 +9,4 @@ import pytest
 
 EXTENDED: Final = os.environ.get("QW_TEST_EXTENDED") == "1"
 
-only_extended: Final = pytest.mark.skipif(not EXTENDED, reason="takes minutes; QW_TEST_EXTENDED=1 runs it")
+only_extended: Final = pytest.mark.extended

@@ -1,4 +1,4 @@
-"""``manage.py test``: the static checks, then the tests on PostgreSQL and on SQLite."""
+"""``manage.py test``: the static checks, then the tests on PostgreSQL and on SQLite; ``--extended`` the long ones."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import sys
 import tempfile
 from argparse import ArgumentParser
 from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from django.core.management.base import BaseCommand
@@ -25,13 +27,15 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         """Take the short form, and words for pytest."""
         parser.add_argument("--fast", action="store_true", help="only the quick tests that need no database")
+        parser.add_argument("--extended", action="store_true", help="only the tests that take minutes: half an hour")
         parser.add_argument("pytest_arguments", nargs="*", help="passed to pytest")
 
     def handle(self, *_args: object, **options: object) -> None:
         """Run every part, also after a failure; the exit code is 1 when one failed."""
         words = [str(word) for word in _list(options["pytest_arguments"])]
         with tempfile.TemporaryDirectory(prefix="qmtl-worlds-test-") as folder:
-            outcomes = [self._run(step) for step in _steps(words, fast=bool(options["fast"]), folder=Path(folder))]
+            steps = _extended(words, Path(folder)) if options["extended"] else _steps(words, options, Path(folder))
+            outcomes = [self._run(step) for step in steps]
             counts = _counts(Path(folder))
         self.stdout.write("")
         for outcome in outcomes:
@@ -46,8 +50,13 @@ class Command(BaseCommand):
         return run_aloud(step)
 
 
-def _steps(words: list[str], *, fast: bool, folder: Path) -> list[Step]:
-    if fast:
+def _extended(words: list[str], folder: Path) -> list[Step]:
+    chosen = [_pytest(name, ["-m", "extended", *words], folder) for name in ("postgres", "sqlite")]
+    return [replace(step, environment={**step.environment, "QW_TEST_EXTENDED": "1"}) for step in chosen]
+
+
+def _steps(words: list[str], options: Mapping[str, object], folder: Path) -> list[Step]:
+    if options["fast"]:
         return [_pytest("none", ["-m", QUICK_ONLY, *words], folder)]
     tests = [_pytest("postgres", words, folder), _pytest("sqlite", words, folder)]
     if words:
