@@ -11,13 +11,14 @@ from typing import Any, Final
 
 from qmtl_worlds.contracts.states import LIVE_STATES, TERMINAL_STATES, RunState
 from torture.children import Child
-from torture.people import MEMBERS
+from torture.people import DAYS, MEMBERS
 from torture.stage import PATIENCE_SECONDS, Stage
 from worlds.models import ApplyRun, World
 from worlds.selectors import members_of
 from worlds.stores.clock import database_now
 
 OF_OPERATORS: Final = ("request.", "approve.", "rollback.", "hold.", "kill.", "evaluate.")
+MARGIN_DAYS: Final = 60
 KILL_SHARE: Final = 0.15
 """How often somebody kills the world under an apply."""
 MOST_DEATHS: Final = 7
@@ -82,8 +83,9 @@ class Life:
         if past is not None and (scene.target.startswith("rollback.") or self._chance(0.5)):
             return self._repeated(scene, "rollback", "rollback.", to_generation=past)
         evaluation = f"{scene.run_id}-eval"
-        self._dying(scene, "evaluate", "evaluate.", run_id=evaluation)
-        self._stage.insist("evaluate", self._world_id, run_id=evaluation)
+        day = min(self._number, DAYS - MARGIN_DAYS)  # what was demoted comes back on new evidence only
+        self._dying(scene, "evaluate", "evaluate.", run_id=evaluation, day=day)
+        self._stage.insist("evaluate", self._world_id, run_id=evaluation, day=day)
         named = {"deactivate": [self._dice.choice(MEMBERS)]} if full else {}
         return self._repeated(scene, "request", "request.", evaluation=evaluation, **named)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, Final
 
 from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
-from torture.people import LAST_CLOSE, act_of
+from torture.people import FIRST_EVALUATION, act_of
 from worlds.models import ApplyRun, Reopening, World
 from worlds.selectors import get_apply_run
 from worlds.services.apply import ApplyRequest, request_apply
@@ -37,7 +38,7 @@ def operate(tell: Callable[[Answer], None], words: Words) -> None:
 
 def _evaluate(words: Words) -> Answer:
     act = act_of("erin")
-    request = EvaluationRequest(words["run_id"], as_of=LAST_CLOSE)
+    request = EvaluationRequest(words["run_id"], as_of=FIRST_EVALUATION + timedelta(days=words["day"]))
     request_evaluation(world_id=words["world_id"], request=request, act=act)
     run = evaluate_world(world_id=words["world_id"], run_id=words["run_id"], act=act)
     return {"state": run.state}

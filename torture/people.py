@@ -29,8 +29,10 @@ MEMBERS: Final = ("good", "better")
 """The strategies that each evaluation chooses; the third never passes."""
 APPROVERS: Final = ("bob", "carol")
 QUALITIES: Final = {"good": 3.0, "better": 6.0, "bad": -3.0}
-DAYS: Final = 40
-LAST_CLOSE: Final = datetime(2026, 3, 2, tzinfo=UTC)
+FIRST_CLOSE: Final = datetime(2025, 1, 20, tzinfo=UTC)
+FIRST_EVALUATION: Final = datetime(2025, 3, 3, tzinfo=UTC)
+DAYS: Final = 600
+"""So many closes there are, and about so many evaluations that each see a day more."""
 POLICY: Final = """\
 world: {world}
 version: 1
@@ -82,7 +84,6 @@ def tokens() -> Mapping[str, str]:
 
 
 def _returns(quality: float) -> SeriesRows:
-    first = LAST_CLOSE - timedelta(days=DAYS - 1)
-    closes = array("q", [int((first + timedelta(days=day)).timestamp()) for day in range(DAYS)])
+    closes = array("q", [int((FIRST_CLOSE + timedelta(days=day)).timestamp()) for day in range(DAYS)])
     returns = array("d", [0.001 * quality + 0.01 * math.sin(day * 1.3 + quality) for day in range(DAYS)])
     return SeriesRows(ts=closes, ret=returns, leverage=array("d", [1.0] * DAYS))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import sys
 import time
 from collections import defaultdict
@@ -20,7 +21,8 @@ from torture.servers import Servers
 from torture.storm import Plan, rage
 from torture.tally import Tally, quantile
 
-MUTANT_SECONDS: Final = 25.0
+MUTANT_SECONDS: Final = 40.0
+MUTANT_WORLDS: Final = 4
 _STEPS: Final = tuple(point for point in every_point() if point.startswith("advance."))
 _UNDOING: Final = ("advance.after_commit/rolling_back", "advance.after_commit/rolled_back")
 AIMS: Final[Mapping[str, tuple[str, ...]]] = defaultdict(
@@ -36,6 +38,7 @@ AIMS: Final[Mapping[str, tuple[str, ...]]] = defaultdict(
 def run(servers: Servers, options: argparse.Namespace) -> int:
     """Run what the command line asks for; 1 where anything did not hold, or a mutant went unnoticed."""
     started = time.monotonic()
+    logging.getLogger("psycopg.pool").setLevel(logging.ERROR)  # that connections are cut is no news
     call_command("migrate", verbosity=0)
     history.install()
     people.hire()
@@ -88,12 +91,14 @@ def say_figures(tally: Tally, *, seconds: float) -> None:
 
 def _is_noticed(servers: Servers, plan: Plan, name: str, tally: Tally) -> bool:
     """Tell whether a storm with the mutant shows that something is wrong."""
-    aimed = Plan(f"{plan.seed}-{name}", MUTANT_SECONDS, worlds=plan.worlds, points=AIMS[name], mutants=(name,))
+    aimed = Plan(f"{plan.seed}-{name}", MUTANT_SECONDS, worlds=MUTANT_WORLDS, points=AIMS[name], mutants=(name,))
     started = time.monotonic()
     found = rage(servers, aimed, say=lambda _line: None)
     noticed = next((problem for problem in found.problems if problem["kind"] != "harness"), None)
     told = (
-        f"{noticed['what']} ({noticed.get('invariant', noticed['kind'])})" if noticed else f"nothing {found.problems}"
+        f"{noticed['what']} ({noticed.get('invariant', noticed['kind'])})"
+        if noticed
+        else f"nothing {found.problems} {dict(found.counts)} {dict(found.ends)}"
     )
     say(f"mutant {name}, {MEANINGS[name]}: {told} after {time.monotonic() - started:.0f} s")
     say(f"  {json.dumps(noticed)[:1500]}")

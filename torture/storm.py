@@ -25,7 +25,9 @@ from torture.tally import Tally
 from torture.weather import Weather
 
 LEASE_MS: Final = 1000
-ENDING_SECONDS: Final = 45.0
+ENDING_SECONDS: Final = 60.0
+MOST_TIMES: Final = 4
+"""So many times its length may a storm take for the deaths that it was asked for."""
 SPEAK_SECONDS: Final = 5.0
 Say = Callable[[str], None]
 
@@ -70,7 +72,7 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
             weather = Weather(stage, servers, worlds, seed=plan.seed) if plan.weather else None
             _live(stage, plan, worlds, Surroundings(observer, weather, say))
             _count_kills(stage)
-            if not tally.problems:
+            if not stage.stopped.is_set():
                 reckon(stage, worlds)
     return tally
 
@@ -166,7 +168,9 @@ def _live(stage: Stage, plan: Plan, worlds: Sequence[str], around: Surroundings)
         if around.weather is not None and not stage.ready_to_stop.is_set():
             around.weather.strike()
         elapsed = time.monotonic() - started
-        if watch.alarmed or stage.tally.problems or elapsed > 3 * plan.seconds + ENDING_SECONDS:
+        if elapsed > MOST_TIMES * plan.seconds + ENDING_SECONDS and not stage.stopped.is_set():
+            stage.tally.problem("stuck", "the storm would not end")
+        if watch.alarmed or stage.tally.problems:
             stage.stopped.set()
             stage.ready_to_stop.set()
         if elapsed >= plan.seconds and kills(stage) >= plan.kills:
