@@ -77,6 +77,9 @@ ROUTES: Final = (
     Route("GET", "/audit", GATEWAY),
     Route("GET", "/activation", READERS),
     Route("GET", "/activation?strategy_id=s1", READERS),
+    Route("PUT", "/activation", GATEWAY, {"strategy_id": "s1", "active": False, "reason": "x"}),
+    Route("POST", "/acks", frozenset({"runner"}), {"client_id": "c1", "sequence": 0}),
+    Route("POST", "/unpin", NOBODY),
     Route("GET", "/activation/state_hash", READERS),
     Route("GET", "/policy/state_hash", READERS),
     Route("POST", "/kill", GATEWAY),
@@ -102,6 +105,13 @@ SESSION_ROUTES: Final = (
     Route("POST", "/apply/a1/reject", frozenset({"approver", "risk"})),
     Route("POST", "/apply/a1/resume", frozenset({"approver", "risk"})),
     Route("POST", "/apply/a1/abort", frozenset({"operator", "approver", "risk"})),
+    Route(
+        "PUT",
+        "/activation",
+        frozenset({"operator", "approver", "risk"}),
+        {"strategy_id": "s1", "active": False, "reason": "x"},
+    ),
+    Route("POST", "/unpin", frozenset({"operator", "risk"})),
     Route("POST", "/reopenings", frozenset({"operator", "risk"}), {"subject": "kill"}),
     Route("POST", "/kill", frozenset({"operator", "approver", "risk"})),
     Route("POST", "/gate", frozenset({"operator", "approver", "risk"}), {"level": "closed"}),
@@ -184,7 +194,7 @@ def test_person_learns_nothing_of_a_foreign_world(world: World, gateway: Caller,
     path = route.path.format(change=change)
 
     for role in PEOPLE:
-        reply = session(person(role, role, world=own)).post(f"/worlds/w1{path}", route.body)
+        reply = call(session(person(role, role, world=own)), route, f"/worlds/w1{path}")
 
         assert (reply.status, reply.code) == (404, "world-not-found"), (role, reply.content)
 

@@ -6,9 +6,10 @@ from typing import Final
 
 from django.urls import path
 
+from worlds.api.views.acks import AcksView
 from worlds.api.views.activation import ActivationView, StateHashView
 from worlds.api.views.alerts import AcknowledgeView, AlertsView
-from worlds.api.views.apply import ApplyRunView, ApplyVerbView, ApplyView, ApproveView, RollbackView
+from worlds.api.views.apply import ApplyRunView, ApplyVerbView, ApplyView, ApproveView, RollbackView, UnpinView
 from worlds.api.views.circuit import CircuitResetView, CircuitView
 from worlds.api.views.documents import SchemaView, docs_page
 from worlds.api.views.equity import EquityView
@@ -69,6 +70,8 @@ urlpatterns = [
     path(f"{APPLY_RUN}/abort", ApplyVerbView.as_view(), {"verb": "abort"}),
     path(f"{APPLY_RUN}/resume", ApplyVerbView.as_view(), {"verb": "resume"}),
     path(f"{WORLD}/rollback", RollbackView.as_view()),
+    path(f"{WORLD}/unpin", UnpinView.as_view()),
+    path(f"{WORLD}/acks", AcksView.as_view()),
     path(f"{WORLD}/generations", GenerationsView.as_view()),
     path(f"{WORLD}/generations/<str:generation>", GenerationView.as_view()),
     path(f"{WORLD}/audit", AuditView.as_view()),

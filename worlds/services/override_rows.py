@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.ids import InstanceKey
@@ -10,7 +12,7 @@ from qmtl_worlds.lifecycle.holds import Hold, HoldKind
 from qmtl_worlds.lifecycle.override import DRAIN_OWNER, FREEZE_OWNER, Override, override_holds
 from worlds.models import GateHold, World
 from worlds.models import Override as OverrideRow
-from worlds.selectors import find_override, members_of
+from worlds.selectors import find_override, members_of, overrides_of
 from worlds.services.active_sets import start_cool_down
 from worlds.services.alerts import clear_alert, raise_alert
 from worlds.services.changes import announce
@@ -21,15 +23,37 @@ from worlds.services.withdrawals import drop_members
 STAYS_CLOSED = "override_stays_closed"
 
 
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """An override as it is stored, and the layer that it is."""
+
+    row: OverrideRow
+    layer: Override
+
+
 def layer_of(row: OverrideRow) -> Override:
     """Return a stored override; its freeze and drain stand as holds."""
-    owned = GateHold.objects.filter(world_id=row.world_id, scope=row.scope, kind=HoldKind.FREEZE.value)
-    owners = set(owned.values_list("owner", flat=True))
+    return _layer(row, _owners(row.world_id, [row.scope]))
+
+
+def laid_over(world_id: str) -> tuple[Laid, ...]:
+    """Return what lies over the instances of a world, by instance."""
+    rows = overrides_of(world_id)
+    owners = _owners(world_id, [row.scope for row in rows]) if rows else frozenset()
+    return tuple(Laid(row, _layer(row, owners)) for row in rows)
+
+
+def _owners(world_id: str, scopes: list[str]) -> frozenset[tuple[str, str]]:
+    owned = GateHold.objects.filter(world_id=world_id, scope__in=scopes, kind=HoldKind.FREEZE.value)
+    return frozenset(owned.values_list("scope", "owner"))
+
+
+def _layer(row: OverrideRow, owners: frozenset[tuple[str, str]]) -> Override:
     return Override(
         InstanceKey.from_text(row.scope),
         row.cap,
-        freeze=FREEZE_OWNER in owners,
-        drain=DRAIN_OWNER in owners,
+        freeze=(row.scope, FREEZE_OWNER) in owners,
+        drain=(row.scope, DRAIN_OWNER) in owners,
         expires_at=row.expires_at,
     )
 

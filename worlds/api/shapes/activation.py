@@ -43,6 +43,21 @@ class ActivationShape(Struct, kw_only=True):
     on_lease_expiry: GateLevel
 
 
+class OverrideShape(Struct, kw_only=True):
+    """What an operator laid over one instance; ``stays_closed``: its time is over, but the instance is not selected."""
+
+    strategy_id: str
+    side: str
+    cap: float
+    freeze: bool
+    drain: bool
+    reason: str
+    set_by: str
+    set_at: datetime
+    expires_at: datetime | None
+    stays_closed: bool
+
+
 class WholeSetShape(Struct, kw_only=True):
     """Every instance that is bound or active; it authorizes no order."""
 
@@ -54,6 +69,7 @@ class WholeSetShape(Struct, kw_only=True):
     state_hash: str
     etag: str
     entries: list[ActivationShape]
+    overrides: list[OverrideShape]
 
 
 class StateHashShape(Struct, kw_only=True):

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from qmtl_worlds.contracts.ids import Side
-from worlds.api.shapes.fields import Digest, Generation, InstanceText, ObjectId, Reason
+from worlds.api.shapes.fields import Digest, Generation, InstanceText, ObjectId, Reason, Time
 
 
 class InstanceBody(Struct, kw_only=True, forbid_unknown_fields=True):
@@ -112,6 +112,7 @@ class RollbackBody(Struct, kw_only=True, forbid_unknown_fields=True):
     run_id: ObjectId
     to_generation: Generation | None = None
     to_run_id: ObjectId | None = None
+    pin_expires_at: Time | None = None
     reason: Reason
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from qmtl_worlds.contracts.ids import Side
+from worlds.api.shapes.activation import OverrideShape
 from worlds.api.shapes.fields import Cursor, InstanceText, ObjectId, PageSize, Reason, Time
 
 Correlation = Annotated[float, Meta(ge=-1, le=1)]
@@ -183,12 +184,13 @@ class ExplanationShape(Struct, kw_only=True):
 
 
 class ExplainShape(ExplanationShape, kw_only=True):
-    """An explanation, and the run that it is about."""
+    """An explanation, the run that it is about, and what operators laid over the instance since."""
 
     world_id: str
     run_id: str
     as_of: datetime
     policy_version: int | None
+    override: OverrideShape | None
 
 
 class EvaluationPending(Struct, kw_only=True):

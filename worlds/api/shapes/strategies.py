@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from msgspec import Meta, Struct
 
 from qmtl_worlds.contracts.ids import Side
+from worlds.api.shapes.activation import OverrideShape
 from worlds.api.shapes.fields import ObjectId, Reason, Time
 
 
@@ -40,7 +41,7 @@ class BindAnswer(Struct, kw_only=True):
 
 
 class InstanceShape(Struct, kw_only=True):
-    """One bound instance; ``fresh_until`` is when its data turns stale."""
+    """One bound instance; ``fresh_until`` is when its data turns stale, ``override`` what operators laid over it."""
 
     strategy_id: str
     side: str
@@ -53,6 +54,7 @@ class InstanceShape(Struct, kw_only=True):
     first_data: datetime | None
     data_end: datetime | None
     fresh_until: datetime | None
+    override: OverrideShape | None
 
 
 class BindingList(Struct, kw_only=True):

@@ -10,6 +10,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from qmtl_worlds.contracts.states import OpState
 from worlds.api.shapes.closing import ClosingShape
 from worlds.api.shapes.fields import Cursor, Line, PageSize, Reason, WorldId
+from worlds.api.shapes.pins import PinShape
 
 Description = Annotated[str, Meta(max_length=10_000)]
 Labels = Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=32)]
@@ -82,9 +83,10 @@ class WorldShape(Struct, kw_only=True):
 
 
 class WorldDetail(WorldShape, kw_only=True):
-    """A world with how far its gate is open."""
+    """A world with how far its gate is open, and the pin that a rollback left."""
 
     gate: ClosingShape
+    pin: PinShape | None
 
 
 class WorldPage(Struct, kw_only=True):

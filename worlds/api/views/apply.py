@@ -17,6 +17,7 @@ from worlds.api.authentication import act_of, is_machine
 from worlds.api.bodies import read_json
 from worlds.api.endpoint import ApprovalEndpoint, Endpoint, reader_of
 from worlds.api.openapi import Operation, documented
+from worlds.api.queries import plausible_time
 from worlds.api.shapes.apply import (
     ApplyAnswer,
     ApplyBody,
@@ -28,11 +29,13 @@ from worlds.api.shapes.apply import (
     InstanceBody,
     RollbackBody,
 )
+from worlds.api.shapes.pins import UnpinAnswer
 from worlds.api.shapes.worlds import ReasonBody
 from worlds.models import ApplyRun
 from worlds.selectors import get_apply_run, get_world
 from worlds.services.apply import ApplyRequest, Requested, request_apply
 from worlds.services.approvals import abort, approve, reject, resume
+from worlds.services.pins import unpin
 from worlds.services.reauthentication import reauthenticated_at
 from worlds.services.rollback import RollbackRequest, request_rollback
 
@@ -69,7 +72,7 @@ class ApplyView(Endpoint):
             activate=named[0],
             deactivate=named[1],
             plan_hash=body.plan_hash,
-            if_match=_if_match(request),
+            if_match=if_match_of(request),
         )
         return _answer(request_apply(world_id=world_id, request=asked, act=act), act.grants)
 
@@ -145,13 +148,33 @@ class RollbackView(Endpoint):
         ),
     )
     def post(self, request: Request, world_id: str) -> Response:
-        """Go back to a past generation, as a new one; reductions switch at once, increases need approval."""
+        """Go back to a past generation, as a new one; reductions switch at once, increases need approval.
+
+        The set is pinned: no increase starts by itself until it is unpinned, another policy is in force, or
+        `pin_expires_at`.
+        """
         check_world_id(world_id)
         body = read_json(request, RollbackBody)
         act = act_of(request, reason=body.reason)
         act.require("rollback.request", world_id)
-        asked = RollbackRequest(run_id=body.run_id, to_generation=_target(world_id, body))
+        until = plausible_time(body.pin_expires_at, field="pin_expires_at")
+        asked = RollbackRequest(run_id=body.run_id, to_generation=_target(world_id, body), pin_expires_at=until)
         return _answer(request_rollback(world_id=world_id, request=asked, act=act), act.grants)
+
+
+class UnpinView(ApprovalEndpoint):
+    """The end of a pin."""
+
+    @documented(
+        Operation(
+            "unpin", "apply", "Unpin the set", {200: UnpinAnswer}, body=ReasonBody, problems=(409,), by_session=True
+        )
+    )
+    def post(self, request: Request, world_id: str) -> Response:
+        """Let increases start by themselves again after a rollback. Twice is once."""
+        check_world_id(world_id)
+        act = act_of(request, reason=read_json(request, ReasonBody).reason)
+        return Response(UnpinAnswer(world_id=unpin(world_id=world_id, act=act).id, pinned=False))
 
 
 def _evaluation(world_id: str, run_id: str) -> str:
@@ -165,16 +188,18 @@ def _evaluation(world_id: str, run_id: str) -> str:
 
 
 def _named(plan: HandPlan) -> tuple[tuple[InstanceKey, ...], tuple[InstanceKey, ...]]:
-    return tuple(map(_key, plan.activate)), tuple(map(_key, plan.deactivate))
+    return tuple(map(instance_key, plan.activate)), tuple(map(instance_key, plan.deactivate))
 
 
-def _key(given: str | InstanceBody) -> InstanceKey:
+def instance_key(given: str | InstanceBody) -> InstanceKey:
+    """Return the instance that is meant; a mere strategy id is its long side."""
     if isinstance(given, InstanceBody):
         return InstanceKey(given.strategy_id, given.side)
     return InstanceKey.from_text(given if "|" in given else f"{given}|long")
 
 
-def _if_match(request: Request) -> str | None:
+def if_match_of(request: Request) -> str | None:
+    """Return the tag that the caller has seen, None where it does not matter."""
     tag = request.headers.get("If-Match")
     return None if tag is None or tag.strip() == "*" else tag.strip().strip('"')
 

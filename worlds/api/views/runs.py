@@ -18,6 +18,7 @@ from worlds.api.decisions import decision_of, explanation_of, only_visible, run_
 from worlds.api.endpoint import Endpoint, reader_of, require_strategy
 from worlds.api.openapi import Operation, documented
 from worlds.api.queries import plausible_time, read_number, read_query
+from worlds.api.shapes.activation import OverrideShape
 from worlds.api.shapes.evaluations import (
     DecideQuery,
     DecideShape,
@@ -29,8 +30,10 @@ from worlds.api.shapes.evaluations import (
     RunShape,
     StrategyRunDetail,
 )
+from worlds.api.views.activation import override_shape
 from worlds.selectors import get_world
 from worlds.services.gate_facts import world_facts
+from worlds.services.override_rows import laid_over
 
 DECIDE_SECONDS: Final = 300
 _NO_RUN: Final[dict[str, Any]] = {
@@ -90,6 +93,7 @@ class ExplainView(Endpoint):
             run_id=run.run_id,
             as_of=run.as_of,
             policy_version=run.policy_version,
+            override=_override(world_id, InstanceKey(query.strategy_id, query.side)),
             **msgspec.structs.asdict(explanation),
         )
         return Response(shape)
@@ -157,6 +161,10 @@ def _decided(world_id: str, run: AuditRun | None) -> dict[str, Any]:
         at = datetime.fromtimestamp(0, UTC).isoformat()
         return {"world_id": world_id, "policy_version": 0, "as_of": at, **_NO_RUN, "run_id": ""}
     return {**(decision_of(run) or {}), "run_id": run.run_id}
+
+
+def _override(world_id: str, key: InstanceKey) -> OverrideShape | None:
+    return next((override_shape(one) for one in laid_over(world_id) if one.layer.key == key), None)
 
 
 def _run(world_id: str, run_id: str | None) -> AuditRun:

@@ -25,8 +25,10 @@ from worlds.api.shapes.strategies import (
     SideQuery,
     UnbindAnswer,
 )
+from worlds.api.views.activation import override_shape
 from worlds.selectors import get_world, list_instances
 from worlds.services.binding import bind, choose_roster, unbind
+from worlds.services.override_rows import Laid, laid_over
 
 
 class BindingsView(Endpoint):
@@ -39,7 +41,9 @@ class BindingsView(Endpoint):
         get_world(world_id)
         instances = [one for one in list_instances(world_id) if grants.knows_strategy(one.strategy_id)]
         names = list(dict.fromkeys(one.strategy_id for one in instances))
-        return Response(BindingList(strategies=names, instances=[_instance(one) for one in instances]))
+        laid = {one.layer.key: one for one in laid_over(world_id)}
+        shapes = [_instance(one, laid.get(one.key)) for one in instances]
+        return Response(BindingList(strategies=names, instances=shapes))
 
     @documented(
         Operation("bindStrategies", "strategies", "Bind strategies", {200: BindAnswer}, body=BindBody, problems=(409,)),
@@ -121,7 +125,7 @@ def _binding(given: str | BindingBody) -> Binding:
     return Binding(given.strategy_id, given.side, given.params, given.sector, given.tags, given.interval_seconds)
 
 
-def _instance(one: StrategyInstance) -> InstanceShape:
+def _instance(one: StrategyInstance, laid: Laid | None) -> InstanceShape:
     return InstanceShape(
         strategy_id=one.strategy_id,
         side=one.side,
@@ -134,4 +138,5 @@ def _instance(one: StrategyInstance) -> InstanceShape:
         first_data=one.first_data,
         data_end=one.data_end,
         fresh_until=one.fresh_until,
+        override=override_shape(laid) if laid else None,
     )

@@ -15,6 +15,7 @@ from worlds.api.endpoint import Endpoint, reader_of, visible_worlds
 from worlds.api.openapi import Operation, documented
 from worlds.api.queries import read_query
 from worlds.api.shapes.closing import ClosingShape
+from worlds.api.shapes.pins import PinShape
 from worlds.api.shapes.worlds import (
     PolicyInForce,
     WorldCreate,
@@ -26,7 +27,7 @@ from worlds.api.shapes.worlds import (
     WorldShape,
 )
 from worlds.models import World
-from worlds.selectors import WorldFilter, get_world, list_worlds, op_states_of
+from worlds.selectors import WorldFilter, find_pin, get_world, list_worlds, op_states_of
 from worlds.services.closings import closing_of
 from worlds.services.registry import NewWorld, archive_world, create_world, update_world, world_etag
 from worlds.services.run_rows import compiled
@@ -168,7 +169,21 @@ def _detail(world: World) -> WorldDetail:
         effective=closing.effective,
         acknowledged=closing.acknowledged,
     )
-    return WorldDetail(**msgspec.structs.asdict(_shapes((world,))[0]), gate=gate)
+    return WorldDetail(**msgspec.structs.asdict(_shapes((world,))[0]), gate=gate, pin=_pin(world))
+
+
+def _pin(world: World) -> PinShape | None:
+    pin = find_pin(world.id)
+    if pin is None:
+        return None
+    return PinShape(
+        generation=pin.generation,
+        policy_version=pin.policy_version,
+        reason=pin.reason,
+        pinned_by=pin.pinned_by,
+        pinned_at=pin.pinned_at,
+        expires_at=pin.expires_at,
+    )
 
 
 def _shapes(worlds: tuple[World, ...]) -> list[WorldShape]:
