@@ -122,12 +122,8 @@ class Life:
         """Let workers carry the run on and die; whoever is left, at last the tick, brings it to its end."""
         if not scene.target.startswith(OF_OPERATORS):
             self._let_die(scene)
-        for _ in range(self._dice.choice((0, 1, 1, 2)) if scene.deaths < MOST_DEATHS - 1 else 0):
-            self._let_a_worker(scene, self._trouble())
-        twin = self._worker(scene, self._trouble(kinds=("delay",))) if self._chance(0.3) else None
-        if twin is not None:
-            scene.lease_end = None  # what follows is no recovery from a death alone
-        killed = self._chance(KILL_SHARE)
+        twin = None if self._stage.gentle else self._let_more_happen(scene)
+        killed = self._chance(KILL_SHARE) and not self._stage.gentle
         if killed:
             self._stage.pause(self._dice.uniform(0, 1.5 * self._stage.lease_seconds))
             self._kill(scene)
@@ -139,6 +135,15 @@ class Life:
         if twin is not None:
             self._stage.over(twin)
         return state
+
+    def _let_more_happen(self, scene: Scene) -> Child | None:
+        """Let more workers die on the run, and one go on slowly beside the others."""
+        for _ in range(self._dice.choice((0, 1, 1, 2)) if scene.deaths < MOST_DEATHS - 1 else 0):
+            self._let_a_worker(scene, self._trouble())
+        if not self._chance(0.3):
+            return None
+        scene.lease_end = None  # what follows is no recovery from a death alone
+        return self._worker(scene, self._trouble(kinds=("delay",)))
 
     def _let_die(self, scene: Scene) -> None:
         """Let somebody die at the target: a worker, the tick, or whoever undoes a switch."""
@@ -153,7 +158,8 @@ class Life:
             self._stage.act("abort", self._world_id, run_id=scene.run_id)
             self._let_a_worker(scene, f"{scene.target}=kill")
         else:
-            self._let_a_worker(scene, f"{scene.target}=kill:{self._dice.choice((1, 1, 2))}")
+            action = self._stage.action or f"kill:{self._dice.choice((1, 1, 2))}"
+            self._let_a_worker(scene, f"{scene.target}={action}")
 
     def _wear_out(self, scene: Scene) -> None:
         """Kill worker after worker, until the run is held and the one who holds it dies too."""

@@ -44,6 +44,7 @@ class Observer:
         self._members: dict[tuple[str, int], dict[str, float]] = {}
         self._keys = cycle([(world, name) for name in MEMBERS for world in words["worlds"]])
         self._worlds = cycle(words["worlds"])
+        self._watched = frozenset(words["worlds"])
         self._reader = HistoryReader()
         self._tails = Tails(self._folder)
         self._held: dict[tuple[str, str, str], dict[str, Any]] = {}
@@ -90,9 +91,11 @@ class Observer:
             return
         seen_at = time.monotonic()
         for commit in commits:
-            self.ledger.commit(commit, seen_at=seen_at)
+            if commit.world_id in self._watched:
+                self.ledger.commit(commit, seen_at=seen_at)
         for step in steps:
-            self.fences.step(step)
+            if step.world_id in self._watched:
+                self.fences.step(step)
         self.counts["commits"] += len(commits)
         with suppress(DatabaseError, InterfaceError):
             self.ledger.settle(looked_at=looked_at)
@@ -103,9 +106,8 @@ class Observer:
         asked = time.monotonic()
         try:
             reading = self._client.activation(world_id, name, "long", consistent=True)
-        except (SdkError, WorldsError) as error:
+        except (SdkError, WorldsError):
             self.counts["api_away"] += 1
-            self.counts[f"api: {str(error)[:90]}"] += 1
             return
         envelope = reading.envelope
         if envelope is None or (position := envelope.position) is None:

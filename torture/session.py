@@ -9,7 +9,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from django.core.management import call_command
 from django.db import connections
@@ -24,15 +24,25 @@ from torture.tally import Tally, quantile
 MUTANT_SECONDS: Final = 40.0
 MUTANT_WORLDS: Final = 4
 _STEPS: Final = tuple(point for point in every_point() if point.startswith("advance."))
-_UNDOING: Final = ("advance.after_commit/rolling_back", "advance.after_commit/rolled_back")
-AIMS: Final[Mapping[str, tuple[str, ...]]] = defaultdict(
-    lambda: _STEPS,
-    B1=("hold.after_commit/freeze",),
-    B2=("advance.between_steps",),
-    B8=_UNDOING,
-    B13=("advance.after_commit/draining",),
+
+
+class Aim(NamedTuple):
+    """What has to happen, and to whom, so that a mutant has a chance to show."""
+
+    points: tuple[str, ...] = _STEPS
+    action: str = ""
+    gentle: bool = False
+
+
+AIMS: Final[Mapping[str, Aim]] = defaultdict(
+    Aim,
+    B1=Aim(("hold.after_commit/freeze",)),
+    B2=Aim(("advance.between_steps",), "delay:0.7"),
+    B8=Aim(("advance.after_commit/rolling_back", "advance.after_commit/rolled_back")),
+    B10=Aim(("advance.before_commit/freezing",), "delay:0.9", gentle=True),
+    B11=Aim(("evaluate.after_commit",), gentle=True),
+    B13=Aim(("advance.after_commit/draining",), gentle=True),
 )
-"""Where processes are to die so that a mutant has a chance to show."""
 
 
 def run(servers: Servers, options: argparse.Namespace) -> int:
@@ -91,7 +101,7 @@ def say_figures(tally: Tally, *, seconds: float) -> None:
 
 def _is_noticed(servers: Servers, plan: Plan, name: str, tally: Tally) -> bool:
     """Tell whether a storm with the mutant shows that something is wrong."""
-    aimed = Plan(f"{plan.seed}-{name}", MUTANT_SECONDS, worlds=MUTANT_WORLDS, points=AIMS[name], mutants=(name,))
+    aimed = Plan(f"{plan.seed}-{name}", MUTANT_SECONDS, worlds=MUTANT_WORLDS, mutants=(name,), **AIMS[name]._asdict())
     started = time.monotonic()
     found = rage(servers, aimed, say=lambda _line: None)
     noticed = next((problem for problem in found.problems if problem["kind"] != "harness"), None)

@@ -38,6 +38,8 @@ class Stage:
     lease_seconds: float
     points: tuple[str, ...]
     standing: Standing
+    action: str = ""
+    gentle: bool = False
     ready_to_stop: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)
     acked: list[tuple[str, str, str]] = field(default_factory=list)

@@ -36,7 +36,8 @@ Say = Callable[[str], None]
 class Plan:
     """How long and how hard: it ends once both ``seconds`` and ``kills`` are reached, or when something does not hold.
 
-    ``points`` are aimed at in turn; ``weather`` strikes everything else; ``mutants`` make the product wrong.
+    ``points`` are aimed at in turn; ``weather`` strikes everything else; ``mutants`` make the product wrong. ``action``
+    is what befalls workers instead of death; where it is ``gentle``, nothing else does.
     """
 
     seed: str
@@ -47,6 +48,8 @@ class Plan:
     points: tuple[str, ...] = every_point()
     mutants: tuple[str, ...] = ()
     weather: bool = False
+    action: str = ""
+    gentle: bool = False
 
 
 def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
@@ -65,6 +68,8 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
             tokens=dict(tokens()),
             lease_seconds=LEASE_MS / 1000,
             points=plan.points,
+            action=plan.action,
+            gentle=plan.gentle,
             standing=Standing(children),
         )
         connections.close_all()
@@ -170,9 +175,7 @@ def _live(stage: Stage, plan: Plan, worlds: Sequence[str], around: Surroundings)
         elapsed = time.monotonic() - started
         if elapsed > MOST_TIMES * plan.seconds + ENDING_SECONDS and not stage.stopped.is_set():
             stage.tally.problem("stuck", "the storm would not end")
-        if watch.alarmed or stage.tally.problems:
-            stage.stopped.set()
-            stage.ready_to_stop.set()
+        _stop_where_wrong(stage, watch)
         if elapsed >= plan.seconds and kills(stage) >= plan.kills:
             stage.ready_to_stop.set()
         if time.monotonic() - spoken >= SPEAK_SECONDS:
@@ -180,6 +183,13 @@ def _live(stage: Stage, plan: Plan, worlds: Sequence[str], around: Surroundings)
             around.say(_progress(stage, watch, elapsed))
     for life in lives:
         life.join()
+
+
+def _stop_where_wrong(stage: Stage, watch: Watch) -> None:
+    """End everything as it is, so that the evidence stays."""
+    if watch.alarmed or stage.tally.problems:
+        stage.stopped.set()
+        stage.ready_to_stop.set()
 
 
 def _guarded(life: Life, stage: Stage) -> None:

@@ -1,0 +1,104 @@
+"""Storms on real processes, in a process of their own: their servers are not the tests'."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.architecture.source import ROOT
+from tests.faults.extended import EXTENDED, only_extended
+from torture.page import page
+from torture.tally import Tally, added, quantile
+
+KILLS = 500 if EXTENDED else 100
+READS = 50_000 if EXTENDED else 10_000
+RECOVERY_SECONDS = 5.0
+SHORT_MUTANTS = ("B2", "B11")
+LONG_MUTANTS = ("B1", "B4", "B8", "B10", "B12", "B14")
+
+
+def storm(report: Path, *words: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
+    command = [sys.executable, "-m", "torture", "--report", str(report), *words]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("QW_")}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    told = report.read_text(encoding="utf-8") if report.exists() else "{}"
+    return done, json.loads(told)
+
+
+def reads_of(report: dict[str, Any]) -> int:
+    return sum(report["counts"][name] for name in ("api_reads", "redis_reads", "gate_polls"))
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.postgres
+@pytest.mark.timeout(900 if EXTENDED else 300)
+def test_nothing_is_opened_lost_or_doubled_while_processes_die_on_postgresql(tmp_path: Path) -> None:
+    weather = ("--weather",) if EXTENDED else ()
+
+    done, report = storm(tmp_path / "report", "--minutes", "0.6", "--kills", str(KILLS), "--seed", "suite", *weather)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert report["problems"] == []
+    assert sum(report["points"].values()) >= KILLS
+    assert reads_of(report) >= READS
+    assert EXTENDED or quantile(report["recoveries"], 0.99) <= RECOVERY_SECONDS
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.timeout(300)
+def test_nothing_is_opened_lost_or_doubled_while_processes_die_on_sqlite(tmp_path: Path) -> None:
+    done, report = storm(tmp_path / "report", "--minutes", "0.25", "--database", "sqlite", "--seed", "suite")
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert report["problems"] == []
+    assert len(report["points"]) >= 5
+
+
+def mutants_are_noticed(report: Path, names: tuple[str, ...]) -> None:
+    done, told = storm(report, "--minutes", "0.01", "--worlds", "1", "--seed", "mutants", "--mutants", ",".join(names))
+
+    assert set(told["mutants"]) == set(names), done.stdout + done.stderr
+    assert all(told["mutants"].values()), done.stdout + done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.postgres
+@pytest.mark.timeout(300)
+def test_observer_notices_what_is_done_wrong_by_real_processes(tmp_path: Path) -> None:
+    mutants_are_noticed(tmp_path / "report", SHORT_MUTANTS)
+
+
+@only_extended
+@pytest.mark.slow
+@pytest.mark.fault
+@pytest.mark.postgres
+@pytest.mark.timeout(1200)
+def test_observer_notices_six_more_mistakes(tmp_path: Path) -> None:
+    mutants_are_noticed(tmp_path / "report", LONG_MUTANTS)
+
+
+def test_figures_of_several_storms_add_up_to_one_page() -> None:
+    first = Tally(seeds=["a"], recoveries=[1.0])
+    first.count("applies", 3)
+    first.killed_at("request.before_commit")
+    first.mutants["B2"] = "a fenced process moved a run (I6)"
+    second = Tally(seeds=["b"], recoveries=[3.0])
+    second.count("applies", 4)
+    second.problem("lost", "an acknowledged request is gone")
+    reports = [one.to_json() | {"database": "sqlite", "seconds": 60.0} for one in (first, second)]
+
+    total, text = added(reports), page(reports)
+
+    assert (total.counts["applies"], total.seeds, total.recoveries) == (7, ["a", "b"], [1.0, 3.0])
+    assert "| applies | 7 () |" in text
+    assert "| requests lost | 1 |" in text
+    assert "| B2 | a step does not check its epoch | a fenced process moved a run (I6) |" in text

@@ -1,0 +1,124 @@
+"""Make ``RELIABILITY.md`` from the figures of storms: ``python -m torture.page REPORTS.jsonl``."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from formal.patches import MEANINGS
+from qmtl_worlds.failpoints import every_point
+from torture.tally import Tally, added, quantile, read_reports
+
+ROOT: Final = Path(__file__).resolve().parent.parent
+PAGE: Final = ROOT / "RELIABILITY.md"
+_FOUND: Final = ROOT / "formal" / "README.md"
+_RECORD: Final = ROOT / "torture" / "found.md"
+READS: Final = {
+    "api_reads": "API, consistent",
+    "redis_reads": "copies in Redis",
+    "gate_polls": "polls of Runners' gates",
+}
+
+
+def page(reports: Iterable[Mapping[str, Any]]) -> str:
+    """Return the whole page."""
+    stored = list(reports)
+    total = added(stored)
+    parts = [
+        "# Reliability",
+        "Made by `manage.py worlds_torture --write-report` from the figures of real runs; not written by hand.",
+        _summary(total, stored),
+        "## Faults injected",
+        _table(("fault", "times"), total.faults.most_common()),
+        "## Crash points",
+        _points(total),
+        "## What the harness is worth",
+        _mutants(total),
+        "## Track record",
+        "Every defect of the apply protocol that a harness has found, so far:",
+        _record(),
+        "## Runs",
+        _runs(stored),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _summary(total: Tally, stored: list[Mapping[str, Any]]) -> str:
+    seconds = sum(report.get("seconds", 0) for report in stored)
+    rows = [
+        ("runs, minutes", f"{len(stored)}, {seconds / 60:.0f}"),
+        ("applies", f"{total.counts['applies']:,} ({_listed(total.ends)})"),
+        ("processes killed at a named point", f"{sum(total.points.values()):,}"),
+        ("other faults", f"{sum(total.faults.values()) - sum(total.points.values()):,}"),
+        ("observer reads", f"{sum(total.counts[name] for name in READS):,} ({_listed(_reads(total))})"),
+        ("permissions followed to their end", f"{total.counts['permissions']:,}"),
+        ("violations", str(total.problems_of("violation"))),
+        ("requests lost", str(total.problems_of("lost"))),
+        ("effects duplicated", str(total.problems_of("duplicated"))),
+        ("worlds stuck", str(total.problems_of("stuck"))),
+        ("run ids used again, for the same or another request", f"{total.counts['reused ids']:,}"),
+        ("recovery after a death, from the end of the worker's lease", _quantiles(total.recoveries)),
+        ("kill, until committed", _quantiles(total.kill_latencies)),
+    ]
+    return _table(("figure", "value"), rows)
+
+
+def _points(total: Tally) -> str:
+    known = every_point()
+    missed = [f"`{point}`" for point in known if point not in total.points]
+    told = f"{len(known) - len(missed)} of {len(known)} known points were hit by SIGKILL"
+    return f"{told}; not hit: {', '.join(missed)}." if missed else f"{told}."
+
+
+def _mutants(total: Tally) -> str:
+    rows = [(name, MEANINGS[name], told or "**not noticed**") for name, told in sorted(total.mutants.items())]
+    score = (
+        f"{sum(bool(told) for told in total.mutants.values())} of {len(rows)} mutants were noticed on real processes."
+    )
+    return f"{score}\n\n{_table(('', 'mistake', 'noticed as'), rows)}\n\nModel and simulator: formal/README.md."
+
+
+def _record() -> str:
+    """Return what the models have found, and what the storms have."""
+    text = _FOUND.read_text(encoding="utf-8").split("## What they have found\n")[1].split("\n## ")[0].strip()
+    more = _RECORD.read_text(encoding="utf-8").strip() if _RECORD.exists() else ""
+    return f"{text}\n{more}".strip()
+
+
+def _runs(stored: list[Mapping[str, Any]]) -> str:
+    rows = [
+        (
+            ", ".join(report["seeds"]),
+            report["database"],
+            f"{report['seconds'] / 60:.1f}",
+            str(sum(report["points"].values())),
+            str(len(report["problems"])),
+        )
+        for report in stored
+    ]
+    return _table(("seed", "database", "minutes", "kills", "problems"), rows)
+
+
+def _reads(total: Tally) -> Counter[str]:
+    return Counter({words: total.counts[name] for name, words in READS.items()})
+
+
+def _listed(counts: Counter[str]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in counts.most_common())
+
+
+def _quantiles(values: list[float]) -> str:
+    p50, p99, most = (quantile(values, share) for share in (0.5, 0.99, 1.0))
+    return f"p50 {p50:.3f} s, p99 {p99:.3f} s, max {most:.3f} s of {len(values):,}"
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
+    lines = [" | ".join(head), " | ".join("---" for _ in head), *(" | ".join(map(str, row)) for row in rows)]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(read_reports(Path(sys.argv[1]))), encoding="utf-8")
