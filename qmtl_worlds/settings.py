@@ -252,6 +252,22 @@ CELERY_BEAT_SCHEDULE = {
 CELERY_ENABLE_UTC = True
 CELERY_TIMEZONE = "UTC"
 
+# -- Limits of one web process --------------------------------------------------
+
+# Of one token: what is answered from memory, and everything else; closing acts are never counted.
+READS_PER_SECOND = env.integer("QW_READS_PER_SECOND", 5_000, least=1)
+REQUESTS_PER_SECOND = env.integer("QW_REQUESTS_PER_SECOND", 200, least=1)
+STREAMS = env.integer("QW_STREAMS", 15_000, least=1)
+STREAMS_PER_TOKEN = env.integer("QW_STREAMS_PER_TOKEN", 5_000, least=1)
+CONNECTIONS = env.integer("QW_CONNECTIONS", 20_000, least=1)
+# Requests that wait for one of the threads, and the bytes of all their bodies.
+WAITING_REQUESTS = env.integer("QW_WAITING_REQUESTS", 256, least=1)
+WAITING_BYTES = env.integer("QW_WAITING_BYTES", 134_217_728, least=1)
+HEADER_SECONDS = env.integer("QW_HEADER_SECONDS", 10, least=1)
+BODY_SECONDS = env.integer("QW_BODY_SECONDS", 30, least=1)
+# Other origins whose pages may open a WebSocket; those of the server itself always may.
+STREAM_ORIGINS = env.items("QW_STREAM_ORIGINS")
+
 # -- HTTP API -----------------------------------------------------------------
 
 REST_FRAMEWORK = {

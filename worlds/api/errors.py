@@ -24,6 +24,8 @@ from qmtl_worlds.contracts.errors import (
     NotAllowedError,
     NotFoundError,
     PolicyInvalidError,
+    RateLimitedError,
+    RequestTooSlowError,
     StoreUnavailableError,
     UnavailableError,
     WorldsError,
@@ -37,10 +39,12 @@ STATUSES: Final[Mapping[type[WorldsError], HTTPStatus]] = {
     NotFoundError: HTTPStatus.NOT_FOUND,
     InvalidError: HTTPStatus.UNPROCESSABLE_ENTITY,
     BodyTooLargeError: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    RequestTooSlowError: HTTPStatus.REQUEST_TIMEOUT,
     ConflictError: HTTPStatus.CONFLICT,
     EtagMismatchError: HTTPStatus.PRECONDITION_FAILED,
     NotAllowedError: HTTPStatus.FORBIDDEN,
     UnavailableError: HTTPStatus.SERVICE_UNAVAILABLE,
+    RateLimitedError: HTTPStatus.TOO_MANY_REQUESTS,
     WorldsError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """The nearest class above an error decides."""
