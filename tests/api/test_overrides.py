@@ -71,6 +71,17 @@ def test_gateway_may_take_away_and_not_loosen(applied: World, gateway: Caller) -
     assert (loosened.status, loosened.code) == (403, "permission-denied")
 
 
+def test_runner_may_take_away_from_the_strategies_that_its_token_names_only(applied: World) -> None:
+    own = machine("runner", strategies=("good",))
+
+    taken, foreign = put(own, {"active": False}), put(own, {"active": False, "strategy_id": "better"})
+    of_all = put(machine("runner"), {"active": False})
+
+    assert (taken.status, taken.json()["reason"]) == (200, "override")
+    assert (foreign.status, foreign.code) == (404, "strategy-not-found")
+    assert (of_all.status, of_all.code) == (403, "permission-denied")
+
+
 def test_what_loosens_is_accepted_and_waits_for_another_person(
     applied: World, operator: Caller, approver: Caller, runner: Caller
 ) -> None:

@@ -80,7 +80,7 @@ def set_override(*, world_id: str, request: OverrideRequest, act: Act) -> Overri
     key = request.key
     act.require(READ, world_id, strategy_id=key.strategy_id)
     if not act.grants.allows("override.request", world_id):
-        act.require("gate.close", world_id)
+        _require_lowering(act, world_id, key)
     world = locked_world(world_id)
     if request.if_match is not None and find_position(request.if_match) != position_of(world):
         raise EtagMismatchError(expected=request.if_match, current=position_of(world).text)
@@ -96,7 +96,7 @@ def set_override(*, world_id: str, request: OverrideRequest, act: Act) -> Overri
         return Overridden(None, _waiver(world, key, act))
     if wanted == present and row is not None:
         return Overridden(row)
-    act.require("gate.close", world_id)
+    _require_lowering(act, world_id, key)
     _supersede_requests(world, key, act)
     return Overridden(put_override(world=world, override=wanted, kind="override.set", act=act))
 
@@ -159,6 +159,12 @@ def _is_selected(world_id: str, scope: str) -> bool | None:
     """Tell whether the instance is in the newest ok Final set, None where there is none."""
     newest = newest_ok_run(world_id)
     return None if newest is None else scope in json.loads(newest.decision_bytes())["weights"]
+
+
+def _require_lowering(act: Act, world_id: str, key: InstanceKey) -> None:
+    """Who may close gates may take away; a Runner may so for the strategies that its token names."""
+    named = act.grants.strategies is not None and not act.grants.allows("gate.close", world_id)
+    act.require("gate.close_own" if named else "gate.close", world_id, strategy_id=key.strategy_id)
 
 
 def _wanted(request: OverrideRequest, present: Override | None, now: datetime) -> Override:
