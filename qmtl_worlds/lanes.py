@@ -25,7 +25,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 BODY_LIMIT: Final = 65_536
 """A closing act says little; a longer body waits in the common pool, where it is refused."""
 KILL_WRITER_WAIT_MS: Final = 250
-_KILL: Final = re.compile(r"/worlds/[^/]+/kill|/admin/worlds/world/.+/act/kill/")
+_KILL: Final = re.compile(r"/worlds/[^/]+/kill|/admin/(worlds/world|strategies/strategyinstance)/.+/act/kill/")
 _CLOSE: Final = re.compile(r"/worlds/[^/]+/(freeze|gate|suspend|pause)|/admin/worlds/world/.+/act/(freeze|suspend)/")
 
 

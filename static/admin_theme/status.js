@@ -1,4 +1,5 @@
-// Keeps a page of ours right: asks for its status, counts while something is under way, reloads when it has changed.
+// Keeps a page of ours right: asks for its status, counts up what is under way and down what comes into effect, reloads
+// when something has changed.
 "use strict";
 
 const page = document.querySelector("[data-status]");
@@ -11,6 +12,21 @@ function countUp() {
     place.dataset.elapsed = String(seconds);
     place.textContent = String(seconds);
   }
+}
+
+function countDown(place) {
+  const end = performance.now() + Number(place.dataset.countdown) * 1000;
+  const until = place.querySelector("[data-until]");
+  const timer = window.setInterval(() => {
+    const left = Math.ceil((end - performance.now()) / 1000);
+    if (left > 0) {
+      place.querySelector("[data-left]").textContent = String(left);
+      return;
+    }
+    window.clearInterval(timer);
+    until.hidden = true;
+    place.querySelector("[data-then]").hidden = false;
+  }, 200);
 }
 
 async function ask() {
@@ -34,4 +50,8 @@ async function ask() {
 if (page !== null) {
   window.setInterval(countUp, 1000);
   window.setTimeout(ask, page.dataset.busy === "1" ? BUSY_MS : IDLE_MS);
+}
+
+for (const place of document.querySelectorAll("[data-countdown]")) {
+  countDown(place);
 }

@@ -11,6 +11,7 @@ from tests.admin.conftest import SignIn
 from tests.admin.pages import page, press, text_of
 from tests.worlds.factories import make_world, person
 from tests.worlds.steps import evaluate
+from worlds.admin.scoped import page_address
 from worlds.models import ApiToken, Membership, World
 from worlds.services.tokens import find_token
 from worlds.stores.clock import database_now
@@ -165,3 +166,20 @@ def test_an_odd_question_to_a_list_is_never_a_fault_of_ours(
     answer = sign_in(alice).get(f"{reverse('admin:worlds_applyrun_changelist')}?{query}")
 
     assert answer.status_code < 500
+
+
+def test_everyone_judged_is_searched_and_paged(
+    world: World, alice: User, sign_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("worlds.admin.evaluation_keys.KEYS_SHOWN", 2)
+    run, client = evaluate(world), sign_in(alice)
+    address = page_address(run)
+
+    first = client.get(address)
+    following = client.get(f"{address}?{first.context['everyone'].following}")
+    searched = client.get(address, {"q": "BET"})
+
+    assert first.context["everyone"].keys == ("bad|long", "better|long")
+    assert following.context["everyone"].keys == ("good|long",)
+    assert following.context["everyone"].following == ""
+    assert searched.context["everyone"].keys == ("better|long",)

@@ -20,7 +20,7 @@ from worlds.admin.menu import label_of
 from worlds.admin.policy_faults import shown_faults
 from worlds.admin.scoped import ScopedAdmin, act_address, page_address, status_address
 
-ButtonTone = Literal["plain", "primary", "danger"]
+ButtonTone = Literal["plain", "primary", "danger", "kill"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,8 @@ class Button:
     """One act on one row.
 
     ``afterwards`` says what still trades when it is done; ``perform`` calls one service and may answer with a page of
-    its own; ``shown`` tells whether the act makes sense for a row.
+    its own; ``shown`` tells whether the act makes sense for a row; ``reason`` stands in the form already, where
+    nobody should have to type before it is done.
     """
 
     name: str
@@ -80,12 +81,14 @@ class Button:
     tone: ButtonTone = "plain"
     shown: Callable[[Any], bool] = _always
     details: Callable[[HttpRequest, Any], Details] = _no_details
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class ButtonLink:
     """A button as a page shows it."""
 
+    name: str
     label: str
     address: str
     tone: ButtonTone
@@ -121,12 +124,20 @@ class ActingAdmin(ScopedAdmin):
         """Return the id of the world that decides who may press the row's buttons."""
         return str(row.world_id)
 
+    def permission_of(self, button: Button, _row: Any) -> str:
+        """Return what a person needs to press the button of this row."""
+        return button.permission
+
+    def may_press(self, request: HttpRequest, row: Any, button: Button) -> bool:
+        """Tell whether the person may press the button of this row."""
+        return grants_of(request).allows(self.permission_of(button, row), self.world_of(row))
+
     def offered(self, request: HttpRequest, row: Any) -> list[ButtonLink]:
         """Return the buttons that make sense for the row and that this person may press."""
         return [
-            ButtonLink(button.label, act_address(row, button.name), button.tone)
+            ButtonLink(button.name, button.label, act_address(row, button.name), button.tone)
             for button in self.buttons
-            if button.shown(row) and grants_of(request).allows(button.permission, self.world_of(row))
+            if self.may_press(request, row, button) and button.shown(row)
         ]
 
     def status_of(self, row: Any) -> Status:
@@ -175,7 +186,7 @@ class ActingAdmin(ScopedAdmin):
         button = next((one for one in self.buttons if one.name == name), None)
         if button is None:
             raise Http404
-        if not grants_of(request).allows(button.permission, self.world_of(row)):
+        if not self.may_press(request, row, button):
             raise PermissionDenied
         return self._answer(request, row, button)
 
@@ -225,7 +236,8 @@ class ActingAdmin(ScopedAdmin):
 
     def _answer(self, request: HttpRequest, row: Any, button: Button) -> HttpResponse:
         data = (request.POST, request.FILES) if request.method == "POST" else ()
-        form = button.form(*data, request=request, target=row)
+        initial = {"reason": button.reason} if button.reason else {}
+        form = button.form(*data, request=request, target=row, initial=initial)
         faults: list[Any] = []
         if request.method == "POST" and form.is_valid():
             act = act_of(request, reason=form.cleaned_data["reason"])

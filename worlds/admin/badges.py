@@ -61,6 +61,22 @@ _TONES: Final[Mapping[str, Tone]] = {
     "fresh": "good",
     "stale": "warn",
     "no data": "bad",
+    "granted": "good",
+    "tripped": "bad",
+    "near a limit": "warn",
+    "in its limits": "good",
+    "over its limit": "bad",
+    "not measured": "calm",
+    "critical": "bad",
+    "warning": "warn",
+    "info": "calm",
+    "unseen": "bad",
+    "acknowledged": "warn",
+    "over": "calm",
+    "stays closed": "bad",
+    "in force": "warn",
+    "off": "calm",
+    "on": "bad",
 }
 
 _WORDS: Final = {

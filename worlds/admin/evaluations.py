@@ -12,22 +12,21 @@ from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.safestring import SafeString
 
-from audit.models import AuditChunk, AuditRun, AuditRunState
+from audit.models import AuditRun, AuditRunState
 from audit.selectors import find_chunk
-from qmtl_worlds.contracts.decision_record import RecordedDecision, chunk_keys, decode_row
+from qmtl_worlds.contracts.decision_record import RecordedDecision, decode_row
 from qmtl_worlds.contracts.errors import InvalidError, NotFoundError
 from qmtl_worlds.contracts.trace import TraceStep
 from qmtl_worlds.explain import WORDS, explain, first_obstacle
 from worlds.admin.acting import ActingAdmin, Button, Done, Page, Status, Submission
 from worlds.admin.badges import Badge, badge, badge_html, code_html
+from worlds.admin.evaluation_keys import keys_page
 from worlds.admin.forms import RunForm
 from worlds.admin.scoped import json_html, page_address, world_address, world_link
 from worlds.admin.words import ABSENT, share, span
 from worlds.models import ApplyRun
 from worlds.services.apply import ApplyRequest, request_apply
 from worlds.stores.clock import database_now
-
-KEYS_SHOWN = 500
 
 
 def _apply(sent: Submission) -> Done:
@@ -109,7 +108,7 @@ class EvaluationAdmin(ActingAdmin):
         """Show the decision, or how long it has been computed."""
         run: AuditRun = row
         decision = json.loads(run.decision_bytes() or b"{}")
-        keys = _keys(run)
+        everyone = keys_page(run, wanted=request.GET.get("q", ""), after=request.GET.get("after", ""))
         context = {
             "title": f"Evaluation {run.run_id}",
             "run": run,
@@ -117,10 +116,9 @@ class EvaluationAdmin(ActingAdmin):
             "decision": decision,
             "reason": WORDS.get(decision.get("reason"), ""),
             "members": _members(run, decision),
-            "keys": [(key, _explain_address(run, key)) for key in (keys or ())[:KEYS_SHOWN]],
-            "unreadable": keys is None,
+            "everyone": everyone,
+            "keys": [(key, _explain_address(run, key)) for key in everyone.keys],
             "decision_json": json_html(decision),
-            "more": max(0, run.instance_count - KEYS_SHOWN),
             "applies": ApplyRun.objects.filter(evaluation=run).order_by("pk"),
             "world_address": world_address(run.world_id),
             "buttons": self.offered(request, run) if decision.get("has_plan") else [],
@@ -168,15 +166,6 @@ class EvaluationAdmin(ActingAdmin):
 
 def _explain_address(run: AuditRun, key: str) -> str:
     return reverse("admin:audit_auditrun_explain", args=[run.pk], query={"key": key})
-
-
-def _keys(run: AuditRun) -> list[str] | None:
-    """Return the first instances of a run by key, None where they cannot be read; two chunks fill a page."""
-    chunks = AuditChunk.objects.filter(run=run).order_by("first_key").values_list("data", flat=True)[:2]
-    try:
-        return [key for data in chunks for key in chunk_keys(bytes(data))]
-    except InvalidError:
-        return None
 
 
 def _members(run: AuditRun, decision: dict[str, Any]) -> list[Member]:

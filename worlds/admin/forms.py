@@ -47,14 +47,6 @@ class RunForm(ReasonForm):
         self.fields["run_id"].initial = f"manual-{database_now():%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
 
 
-class EvaluateForm(RunForm):
-    """An evaluation by hand."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["reason"].initial = "Evaluated by hand"
-
-
 class RollbackForm(RunForm):
     """Back to which generation; the address of the page names it."""
 

@@ -15,9 +15,10 @@ from qmtl_worlds.contracts.states import RunState
 from worlds.admin.access import grants_of, has_anywhere, readable_worlds, user_of
 from worlds.admin.badges import Badge, badge
 from worlds.admin.gates import gates_of
+from worlds.admin.reopening_words import grant_permission, is_yours, what_is_asked
 from worlds.admin.scoped import page_address
 from worlds.admin.words import GATE_REASONS, ago, person_name
-from worlds.models import ActivationEntry, ApplyRun, PolicyChange, World
+from worlds.models import ActivationEntry, Alert, ApplyRun, PolicyChange, Reopening, World
 from worlds.services.authority import person_of
 from worlds.stores.clock import database_now
 
@@ -52,10 +53,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """What the first page shows; ``hidden_count`` worlds did not fit."""
+    """What the first page shows: ``alerts`` counts the open ones by severity; ``hidden_count`` worlds did not fit."""
 
     cards: tuple[WorldCard, ...]
     tasks: tuple[Task, ...]
+    alerts: tuple[tuple[Badge, int], ...]
     hidden_count: int
     reads_worlds: bool
 
@@ -69,6 +71,7 @@ def home_of(request: HttpRequest) -> Home:
     return Home(
         cards=tuple(_cards(shown, now)),
         tasks=tuple(_tasks(request, now)),
+        alerts=_alerts(request),
         hidden_count=0 if len(worlds) <= WORLDS_SHOWN else alive.count() - WORLDS_SHOWN,
         reads_worlds=has_anywhere(request, "world.read"),
     )
@@ -82,6 +85,13 @@ def active_counts(worlds: Sequence[World]) -> dict[str, int]:
     rows = current.order_by().values_list("set__world_id", "set__generation").annotate(size=Count("pk"))
     sizes = {(world_id, generation): size for world_id, generation, size in rows}
     return {world.id: sizes.get((world.id, world.generation), 0) for world in worlds}
+
+
+def _alerts(request: HttpRequest) -> tuple[tuple[Badge, int], ...]:
+    """Count the open alerts that are worth a look, the gravest first."""
+    rows = Alert.objects.filter(world__in=readable_worlds(request).values("id"), cleared_at=None).order_by()
+    counts = dict(rows.values_list("severity").annotate(Count("pk")))
+    return tuple((badge(name), counts[name]) for name in ("critical", "warning") if name in counts)
 
 
 def _cards(worlds: Sequence[World], now: datetime) -> list[WorldCard]:
@@ -118,8 +128,20 @@ def _tasks(request: HttpRequest, now: datetime) -> list[Task]:
     runs = ApplyRun.objects.filter(world__in=worlds, state=RunState.REQUESTED).select_related("policy")
     changes = PolicyChange.objects.filter(world__in=worlds, state=PolicyChange.State.REQUESTED)
     changes = changes.select_related("policy")
-    found = [*_run_tasks(runs, request, now), *_policy_tasks(changes, request, now)]
+    reopenings = Reopening.objects.filter(world__in=worlds, state=Reopening.State.REQUESTED)
+    found = [
+        *_reopening_tasks(reopenings, request, now),
+        *_run_tasks(runs, request, now),
+        *_policy_tasks(changes, request, now),
+    ]
     return [task for _, task in sorted(found, key=lambda one: one[0])]
+
+
+def _reopening_tasks(rows: Iterable[Reopening], request: HttpRequest, now: datetime) -> Iterator[tuple[datetime, Task]]:
+    person = person_of(user_of(request))
+    for row in rows:
+        may = grants_of(request).allows(grant_permission(row), row.world_id)
+        yield row.requested_at, _task(row, what_is_asked(row), now, yours=is_yours(row, person=person, may_grant=may))
 
 
 def _run_tasks(runs: Iterable[ApplyRun], request: HttpRequest, now: datetime) -> Iterator[tuple[datetime, Task]]:
@@ -143,7 +165,7 @@ def _may_decide(request: HttpRequest, permission: str, world_id: str, others: Se
     return bool(person) and person not in others and grants_of(request).allows(permission, world_id)
 
 
-def _task(row: ApplyRun | PolicyChange, what: str, now: datetime, *, yours: bool) -> Task:
+def _task(row: ApplyRun | PolicyChange | Reopening, what: str, now: datetime, *, yours: bool) -> Task:
     return Task(
         what=what,
         world_id=row.world_id,

@@ -13,12 +13,19 @@ MENU: Final[Mapping[str, Mapping[str, str]]] = {
         "PolicyVersion": "Policies",
         "PolicyChange": "Policy requests",
         "GateHold": "Gate holds",
+        "Reopening": "Requests to reopen",
+        "Override": "Overrides",
+        "Pin": "Pins",
+        "Alert": "Alerts",
     },
     "Register": {
         "StrategyInstance": "Strategies",
         "Roster": "Rosters",
         "ReportedMetric": "Reported metrics",
         "Demotion": "Cool-downs",
+        "EquitySnapshot": "Equity snapshots",
+        "CircuitState": "Risk circuits",
+        "RunnerSession": "Runners",
     },
     "Record": {
         "AuditEvent": "Audit events",
@@ -36,6 +43,7 @@ MENU: Final[Mapping[str, Mapping[str, str]]] = {
     "Inside": {
         "Heartbeat": "Heartbeats",
         "OutboxEvent": "Outbox",
+        "Relay": "Bus relay",
         "StreakState": "Streaks",
         "AuditHead": "Audit chain heads",
         "Checkpoint": "Audit checkpoints",

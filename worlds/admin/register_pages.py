@@ -11,7 +11,6 @@ from django.utils.safestring import SafeString
 
 from audit.chain import kill_chain
 from audit.models import AuditChunk, AuditEvent, AuditHead, AuditHighlight, AuditRun, Checkpoint
-from qmtl_worlds.contracts.ids import InstanceKey
 from strategies import admin as register
 from strategies.models import (
     BarBlock,
@@ -25,64 +24,9 @@ from strategies.models import (
     TailRow,
 )
 from worlds.admin.access import worlds_where
-from worlds.admin.acting import ActingAdmin, Button, Done, Submission
-from worlds.admin.badges import badge_html, code_html
 from worlds.admin.evaluations import EvaluationAdmin
-from worlds.admin.scoped import ScopedAdmin, json_html, page_address, world_link
-from worlds.services.binding import unbind
-from worlds.stores.clock import database_now, world_now
-
-
-def _unbind(sent: Submission) -> Done:
-    key: InstanceKey = sent.target.key
-    unbind(world_id=sent.target.world_id, strategy_id=key.strategy_id, side=key.side, act=sent.act)
-    return Done(f"Withdrawn: of {key.text} only exits pass.", page_address(sent.target))
-
-
-UNBIND = Button(
-    name="unbind",
-    label="Unbind",
-    permission="strategy.unbind",
-    afterwards=lambda instance: (
-        f"Everything but {instance}. Of it only exits pass, at once, and the next step takes it out of the active set."
-    ),
-    perform=_unbind,
-    tone="danger",
-    shown=lambda instance: instance.withdrawn_at is None,
-)
-
-
-class InstancePage(ActingAdmin, register.StrategyInstanceAdmin):
-    """Strategies of the readable worlds."""
-
-    buttons = (UNBIND,)
-
-    def get_list_display(self, _request: HttpRequest) -> tuple[str, ...]:
-        """Show ids as ids, and whether the data are fresh."""
-        return "name_shown", "side", "world_shown", "sector", "wanted", "data_shown", "data_end", "withdrawn_at"
-
-    @admin.display(description="strategy", ordering="strategy_id")
-    def name_shown(self, instance: StrategyInstance) -> SafeString:
-        """Show the strategy id."""
-        return code_html(instance.strategy_id)
-
-    @admin.display(description="world", ordering="world_id")
-    def world_shown(self, instance: StrategyInstance) -> SafeString:
-        """Lead to the world."""
-        return world_link(instance.world_id)
-
-    @admin.display(description="data", ordering="fresh_until")
-    def data_shown(self, instance: StrategyInstance) -> SafeString:
-        """Show whether the data are fresh, by the world's clock."""
-        if instance.fresh_until is None:
-            return badge_html("no data")
-        at = world_now(instance.world, now=self._now)
-        return badge_html("fresh" if instance.fresh_until >= at else "stale")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[StrategyInstance]:
-        """Take the database's time once a request."""
-        self._now = database_now()
-        return super().get_queryset(request)
+from worlds.admin.instances import InstancePage
+from worlds.admin.scoped import ScopedAdmin, json_html
 
 
 class RosterPage(ScopedAdmin, register.RosterAdmin):

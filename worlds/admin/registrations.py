@@ -2,6 +2,30 @@
 
 from __future__ import annotations
 
-from worlds.admin import activations, people, policies, register_pages, runs, world
+from worlds.admin import (
+    accounts,
+    activations,
+    alert_pages,
+    outside_pages,
+    overrides,
+    people,
+    policies,
+    register_pages,
+    reopenings,
+    runs,
+    world,
+)
 
-MODULES = (activations, people, policies, register_pages, runs, world)
+MODULES = (
+    accounts,
+    activations,
+    alert_pages,
+    outside_pages,
+    overrides,
+    people,
+    policies,
+    register_pages,
+    reopenings,
+    runs,
+    world,
+)

@@ -11,121 +11,23 @@ from django.utils.safestring import SafeString
 from qmtl_worlds.contracts.plans import parse_plan
 from qmtl_worlds.contracts.states import TERMINAL_STATES, RunKind, RunState
 from worlds.admin.access import grants_of, people_with, user_of
-from worlds.admin.acting import ActingAdmin, Button, Details, Done, Page, Status, Submission
+from worlds.admin.acting import ActingAdmin, Page, Status
 from worlds.admin.badges import badge, badge_html, code_html
-from worlds.admin.forms import ApproveForm
 from worlds.admin.plan_view import plan_view
-from worlds.admin.scoped import ScopedAdmin, link, page_address, world_link
-from worlds.admin.words import ABSENT, RUN_STATES, STEP_WORDS, STEPS, span
+from worlds.admin.run_buttons import RUN_BUTTONS
+from worlds.admin.scoped import ScopedAdmin, link, world_link
+from worlds.admin.words import ABSENT, RUN_STATES, STEP_WORDS, STEPS
 from worlds.models import ApplyRun, Approval
 from worlds.services.approval_facts import other_persons
-from worlds.services.approvals import abort, approve, reject, resume
 from worlds.services.authority import person_of
-from worlds.services.reauthentication import reauthenticated_at
 from worlds.stores.clock import database_now
-
-
-def _approve(sent: Submission) -> Done:
-    run = approve(
-        world_id=sent.target.world_id,
-        run_id=sent.target.run_id,
-        plan_hash=sent.values["plan_hash"],
-        reauthenticated_at=reauthenticated_at(sent.request.session),
-        act=sent.act,
-    )
-    waits = run.state == RunState.REQUESTED
-    return Done("Approved; another approval is needed." if waits else "Approved: it goes on now.", page_address(run))
-
-
-def _reject(sent: Submission) -> Done:
-    run = reject(world_id=sent.target.world_id, run_id=sent.target.run_id, act=sent.act)
-    return Done("Rejected: nothing of it happens.", page_address(run))
-
-
-def _abort(sent: Submission) -> Done:
-    run = abort(world_id=sent.target.world_id, run_id=sent.target.run_id, act=sent.act)
-    return Done("Aborted: the set stays, or becomes again, what it was before.", page_address(run))
-
-
-def _resume(sent: Submission) -> Done:
-    run = resume(world_id=sent.target.world_id, run_id=sent.target.run_id, act=sent.act)
-    return Done("It starts again from its freeze.", page_address(run))
-
-
-def _after_approval(run: ApplyRun) -> str:
-    drain = span(run.world.lease_ms / 1000 + 1)
-    return (
-        f"When enough people have approved, only exits pass for about {drain} while old permissions die; then the new"
-        " set trades."
-    )
-
-
-def _plan_details(_request: HttpRequest, run: ApplyRun) -> Details:
-    return Details("admin/worlds/plan.html", {"plan": plan_view(parse_plan(run.plan)), "run": run})
-
-
-def _waits(run: ApplyRun) -> bool:
-    return run.state == RunState.REQUESTED
-
-
-def _can_be_aborted(run: ApplyRun) -> bool:
-    return run.state not in TERMINAL_STATES | {RunState.REQUESTED, RunState.ROLLING_BACK}
-
-
-BUTTONS = (
-    Button(
-        name="approve",
-        label="Approve",
-        permission="apply.approve",
-        afterwards=_after_approval,
-        perform=_approve,
-        form=ApproveForm,
-        tone="primary",
-        shown=_waits,
-        details=_plan_details,
-    ),
-    Button(
-        name="reject",
-        label="Reject",
-        permission="apply.approve",
-        afterwards=lambda _run: "The present set goes on trading, as if this had never been asked for.",
-        perform=_reject,
-        shown=_waits,
-        details=_plan_details,
-    ),
-    Button(
-        name="withdraw",
-        label="Withdraw the request",
-        permission="gate.close",
-        afterwards=lambda _run: "The present set goes on trading, as if this had never been asked for.",
-        perform=_abort,
-        shown=_waits,
-    ),
-    Button(
-        name="abort",
-        label="Abort",
-        permission="gate.close",
-        afterwards=lambda _run: "The set from before this run, as soon as its hold is lifted.",
-        perform=_abort,
-        tone="danger",
-        shown=_can_be_aborted,
-    ),
-    Button(
-        name="resume",
-        label="Resume",
-        permission="apply.approve",
-        afterwards=lambda _run: "Only exits, until the run is done; then its new set.",
-        perform=_resume,
-        shown=lambda run: run.state == RunState.HELD,
-    ),
-)
 
 
 @admin.register(ApplyRun)
 class ApplyRunAdmin(ActingAdmin):
     """One row a run; its page shows the plan."""
 
-    buttons = BUTTONS
+    buttons = RUN_BUTTONS
     list_display = (
         "run_shown",
         "world_shown",
@@ -174,7 +76,7 @@ class ApplyRunAdmin(ActingAdmin):
     def page_of(self, request: HttpRequest, row: Any) -> Page:
         """Show the plan, who must decide, and how far the run is."""
         run: ApplyRun = row
-        barred = other_persons(run)
+        barred, waits = other_persons(run), run.state == RunState.REQUESTED
         own = person_of(user_of(request)) in barred
         may_approve = grants_of(request).allows("apply.approve", run.world_id)
         pointless = {"Approve"} if own else {"Withdraw the request"} if may_approve else set()
@@ -186,7 +88,7 @@ class ApplyRunAdmin(ActingAdmin):
             "steps": _steps(run),
             "plan": plan_view(parse_plan(run.plan)),
             "approvals": list(run.approvals.all()),
-            "approvers": people_with("apply.approve", run.world_id, without=barred) if _waits(run) else (),
+            "approvers": people_with("apply.approve", run.world_id, without=barred) if waits else (),
             "own": own,
             "may_approve": may_approve,
             "buttons": [button for button in self.offered(request, run) if button.label not in pointless],

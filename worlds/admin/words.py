@@ -81,7 +81,7 @@ RUN_STATES: Final[Mapping[RunState, str]] = {
     RunState.CANCELLED: "Ended before it changed anything.",
     RunState.ROLLING_BACK: "Taking back what it changed: only exits pass.",
     RunState.ROLLED_BACK: "Taken back: the set is what it was before.",
-    RunState.HELD: "Stopped in the middle. Only exits pass until a person resumes or aborts it.",
+    RunState.HELD: "Stopped in the middle. Only exits pass until a person resumes it or rolls it back.",
 }
 
 STEPS: Final[Mapping[RunKind, tuple[RunState, ...]]] = {
@@ -119,6 +119,11 @@ def moment(at: datetime | None) -> str:
     return ABSENT if at is None else f"{at:%Y-%m-%d %H:%M:%S} UTC"
 
 
+def clock_time(at: datetime) -> str:
+    """Return the time of day in UTC to the second."""
+    return f"{at:%H:%M:%S} UTC"
+
+
 def ago(at: datetime | None, *, now: datetime) -> str:
     """Return how long ago something was, or how far ahead it is, in one unit."""
     if at is None:
@@ -140,3 +145,8 @@ def span(seconds: float) -> str:
 def person_name(actor: str) -> str:
     """Return an actor as people read it: ``person:bob`` is bob."""
     return actor.removeprefix("person:")
+
+
+def moment_of(text: str) -> str:
+    """Return a time that was stored as ISO-8601 text, in UTC to the second."""
+    return moment(datetime.fromisoformat(text))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from django.contrib import admin
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.safestring import SafeString
 
 from qmtl_worlds.contracts.states import RunState
@@ -16,13 +17,18 @@ from worlds.admin.acting import ActingAdmin, Page, Status
 from worlds.admin.badges import badge_html
 from worlds.admin.gates import gates_of
 from worlds.admin.kill_buttons import KILL_BUTTONS
+from worlds.admin.opening_buttons import OPENING_BUTTONS
 from worlds.admin.scoped import act_address
 from worlds.admin.words import ABSENT
 from worlds.admin.world_buttons import BUTTONS, CREATE
 from worlds.admin.world_page import running_evaluation, world_page
-from worlds.models import ApplyRun, World
-from worlds.selectors import get_world
+from worlds.models import ApplyRun, Reopening, World
+from worlds.selectors import get_world, position_of
+from worlds.services.step_facts import filed_holds
 from worlds.stores.clock import database_now
+
+HEADING: Final = frozenset({"kill", "evaluate", "rollback", "upload", "archive"})
+"""The buttons at the top; the others stand beside what they change."""
 
 
 class WorldList(ChangeList):
@@ -43,7 +49,7 @@ class WorldAdmin(ActingAdmin):
     """One row a world; its page is our own."""
 
     world_path = "id"
-    buttons = (*BUTTONS, *KILL_BUTTONS)
+    buttons = (*KILL_BUTTONS, *BUTTONS, *OPENING_BUTTONS)
     add_button = CREATE
     by_world = False
     list_display = ("id", "name", "mode_shown", "state_shown", "gate_shown", "generation", "policy", "waiting", "owner")
@@ -91,11 +97,16 @@ class WorldAdmin(ActingAdmin):
         """Show the world in one look."""
         world = get_world(row.id)
         grants = grants_of(request)
-        page = world_page(world, now=database_now(), with_audit=grants.allows("audit.read", world.id))
-        evaluation = page.evaluation
+        page = world_page(world, now=database_now(), grants=grants)
+        evaluation, offered = page.evaluation, self.offered(request, row)
         context = {
             "title": world.id,
             "page": page,
+            "buttons": [link for link in offered if link.name in HEADING],
+            "stops": [(stop, [link for link in offered if link.name in stop.buttons]) for stop in page.stops],
+            "reset": next((link for link in offered if link.name == "reset-circuit"), None),
+            "unpin": next((link for link in offered if link.name == "unpin"), None),
+            "read_all": reverse("admin:worlds_alert_changelist", query={"world": world.id}),
             "world": world,
             "roles": roles_in(user_of(request), world.id),
             "may_apply": grants.allows("apply.request", world.id),
@@ -109,8 +120,10 @@ class WorldAdmin(ActingAdmin):
         running = running_evaluation(row.id)
         applying = ApplyRun.objects.filter(world_id=row.id).values_list("run_id", "state").order_by("-pk").first()
         now = database_now()
+        asked = Reopening.objects.filter(world_id=row.id).values_list("pk", "state").order_by("-pk").first()
+        filed = len(filed_holds(row.id))
         return Status(
-            token=f"{row.sequence}:{running.run_id if running else ''}:{applying}",
+            token=f"{position_of(row).text}:{running.run_id if running else ''}:{applying}:{asked}:{filed}",
             busy=running is not None,
             elapsed_seconds=(now - running.started_at).total_seconds() if running else 0.0,
         )

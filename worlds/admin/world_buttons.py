@@ -11,7 +11,7 @@ from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.lifecycle.holds import HOLD_RULES, HoldKind
 from worlds.admin.access import act_of
 from worlds.admin.acting import Button, Details, Done, Submission
-from worlds.admin.forms import EvaluateForm, PolicyForm, RollbackForm, WorldForm
+from worlds.admin.forms import PolicyForm, RollbackForm, RunForm, WorldForm
 from worlds.admin.plan_view import content_rows
 from worlds.admin.scoped import page_address, world_address
 from worlds.admin.words import GATE_REASONS
@@ -117,7 +117,8 @@ BUTTONS = (
         permission="evaluation.run",
         afterwards=lambda _world: "Trading goes on as it is. The decision is recorded; you can then ask to apply it.",
         perform=_evaluate,
-        form=EvaluateForm,
+        form=RunForm,
+        reason="Evaluated by hand",
         tone="primary",
         shown=lambda world: _lives(world) and world.policy_id is not None,
     ),

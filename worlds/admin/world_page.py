@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from django.db.models import Count, Q
+from django.urls import reverse
 
 from audit.models import AuditEvent, AuditRun, AuditRunState
 from audit.selectors import EventFilter, list_events
-from qmtl_worlds.contracts.activation import ActivationEnvelope, ActivationReason
+from qmtl_worlds.contracts.activation import ActivationReason
+from qmtl_worlds.contracts.acts import Grants
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.states import TERMINAL_STATES, RunState
-from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, answer, world_gate
+from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, answer
+from qmtl_worlds.lifecycle.override import NO_CAP
 from qmtl_worlds.lifecycle.schedule import BarCloseSlot, EverySlot
 from strategies.models import StrategyInstance
 from worlds.admin.badges import Badge, badge
+from worlds.admin.reopening_words import reopening_needs, what_is_asked
 from worlds.admin.scoped import page_address
-from worlds.admin.words import EFFECTIVE_MODES, GATE_REASONS, WHAT_PASSES, ago, moment, share, span
-from worlds.models import ActivationSet, ApplyRun, GateHold, PolicyChange, World
-from worlds.selectors import Member, holds_of, members_of
+from worlds.admin.words import EFFECTIVE_MODES, GATE_REASONS, ago, moment, person_name, share, span
+from worlds.admin.world_closing import GateView, StopView, gate_view, stops_of
+from worlds.admin.world_holds import HoldView, holds_view
+from worlds.admin.world_layers import AlertView, OverrideView, PinView, alerts_view, overrides_view, pin_view
+from worlds.admin.world_risk import CircuitView, circuit_view
+from worlds.models import ActivationSet, ApplyRun, PolicyChange, Reopening, World
+from worlds.selectors import Member, holds_of, members_of, overrides_of
+from worlds.services.closings import closing_of
 from worlds.services.gate_facts import world_facts
 from worlds.services.scheduling import schedule_of
 from worlds.stores.clock import world_now
@@ -31,27 +41,19 @@ SETS_SHOWN: Final = 6
 
 
 @dataclass(frozen=True, slots=True)
-class GateView:
-    """The gate of the world in words; ``effective`` says whether it holds everywhere by now."""
-
-    badge: Badge
-    reason: str
-    passes: str
-    effective: str
-
-
-@dataclass(frozen=True, slots=True)
 class MemberView:
-    """One active instance; ``bar`` is its weight in thousandths of capital, for the picture."""
+    """One active instance; ``bar`` is what it may use in thousandths of capital, ``capped`` its override, if any."""
 
     key: InstanceKey
     weight: str
+    capped: str
     bar: int
     since: str
     since_at: str
     gate: Badge
     gate_reason: str
     evaluation: str
+    address: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +96,7 @@ class WorldPage:
     effective_mode: Badge
     effective_words: str
     gate: GateView
+    stops: tuple[StopView, ...]
     members: tuple[MemberView, ...]
     gross: tuple[tuple[str, str], ...]
     waiting: tuple[Waiting, ...]
@@ -101,70 +104,68 @@ class WorldPage:
     evaluation: EvaluationView | None
     health: DataHealth
     schedule: str
-    holds: tuple[tuple[GateHold, Badge, str], ...]
+    holds: tuple[HoldView, ...]
+    circuit: CircuitView | None
+    overrides: tuple[OverrideView, ...]
+    pin: PinView | None
+    alerts: tuple[AlertView, ...]
     sets: tuple[ActivationSet, ...]
     events: tuple[AuditEvent, ...]
     clock: str
 
 
-def world_page(world: World, *, now: datetime, with_audit: bool) -> WorldPage:
-    """Read what the page of ``world`` shows at ``now``, the database's time."""
+def world_page(world: World, *, now: datetime, grants: Grants) -> WorldPage:
+    """Read what the page of ``world`` shows at ``now``, the database's time, to whoever has ``grants``."""
     facts, at = world_facts(world=world, now=now), world_now(world, now=now)
-    members = members_of(world.id, world.generation)
-    waiting = [*_waiting_runs(world, now), *_waiting_policies(world, now)]
+    members, holds, overrides = members_of(world.id, world.generation), holds_of(world.id), overrides_of(world.id)
+    caps = {row.scope: row.cap for row in overrides}
+    waiting = [*_waiting_reopenings(world, now), *_waiting_runs(world, now), *_waiting_policies(world, now)]
     return WorldPage(
         world=world,
         mode=badge(world.mode),
         effective_mode=badge(facts.effective_mode.value),
         effective_words=EFFECTIVE_MODES[facts.effective_mode],
-        gate=_gate(world, facts, now),
-        members=_members(members, facts, at),
+        gate=gate_view(facts, closing_of(world_id=world.id), now),
+        stops=stops_of(world, facts.holds),
+        members=_members(members, caps, facts, at),
         gross=_gross(members),
         waiting=tuple(waiting),
         runs=_open_runs(world, now),
         evaluation=_evaluation(world, now),
         health=_health(world, at),
         schedule=_schedule(world, at),
-        holds=tuple((hold, badge(hold.level), ago(hold.placed_at, now=now)) for hold in holds_of(world.id)),
+        holds=holds_view(world, holds, overrides=overrides, grants=grants, now=now),
+        circuit=circuit_view(world, now=now),
+        overrides=overrides_view(overrides, holds, grants=grants, now=now),
+        pin=pin_view(world, now=now),
+        alerts=alerts_view(world, grants=grants, now=now),
         sets=_sets(world),
-        events=_events(world) if with_audit else (),
+        events=_events(world) if grants.allows("audit.read", world.id) else (),
         clock=moment(at) if at != now else "",
     )
 
 
-def _gate(world: World, facts: WorldFacts, now: datetime) -> GateView:
-    gate = world_gate(facts)
-    settled_at = facts.changed_at + timedelta(milliseconds=world.lease_ms)
-    left = (settled_at - now).total_seconds()
-    holder = f" ({gate.hold.owner})" if gate.hold and gate.reason is ActivationReason.APPLYING else ""
-    return GateView(
-        badge=badge(gate.level.value),
-        reason=GATE_REASONS[gate.reason] + holder,
-        passes=WHAT_PASSES[gate.level],
-        effective="In effect everywhere." if left <= 0 else f"Committed; in effect everywhere in {span(left)}.",
-    )
-
-
-def _members(members: dict[InstanceKey, Member], facts: WorldFacts, at: datetime) -> tuple[MemberView, ...]:
+def _members(
+    members: dict[InstanceKey, Member], caps: Mapping[str, float], facts: WorldFacts, at: datetime
+) -> tuple[MemberView, ...]:
     ordered = sorted(members.values(), key=lambda member: (-member.weight, member.key))
-    return tuple(_member(member, _answer(member, facts, at), at) for member in ordered)
+    return tuple(_member(member, caps.get(member.key.text, NO_CAP), facts, at) for member in ordered)
 
 
-def _answer(member: Member, facts: WorldFacts, at: datetime) -> ActivationEnvelope:
-    entry = EntryFacts(key=member.key, bound=True, weight=member.weight, fresh_until=member.fresh_until)
-    return answer(entry, facts, at)
-
-
-def _member(member: Member, envelope: ActivationEnvelope, at: datetime) -> MemberView:
+def _member(member: Member, cap: float, facts: WorldFacts, at: datetime) -> MemberView:
+    entry = EntryFacts(key=member.key, bound=True, weight=member.weight, cap=cap, fresh_until=member.fresh_until)
+    envelope = answer(entry, facts, at)
     return MemberView(
         key=member.key,
         weight=share(member.weight),
-        bar=round(member.weight * 1000),
+        capped=share(cap) if cap < member.weight else "",
+        bar=round(min(member.weight, cap) * 1000),
         since=ago(member.promoted_at, now=at),
         since_at=moment(member.promoted_at),
         gate=badge(envelope.gate.value),
         gate_reason=GATE_REASONS[ActivationReason(envelope.reason)],
         evaluation=member.evaluation_run_id,
+        address=reverse("admin:strategies_strategyinstance_change", args=[member.instance_id]),
     )
 
 
@@ -173,6 +174,19 @@ def _gross(members: dict[InstanceKey, Member]) -> tuple[tuple[str, str], ...]:
     return tuple(
         (side.value, share(sum(member.weight for key, member in members.items() if key.side is side))) for side in sides
     )
+
+
+def _waiting_reopenings(world: World, now: datetime) -> list[Waiting]:
+    rows = Reopening.objects.filter(world=world, state=Reopening.State.REQUESTED)
+    return [
+        Waiting(
+            what=what_is_asked(row),
+            who=f"{reopening_needs(row)}; {person_name(row.requested_by)}",
+            since=ago(row.requested_at, now=now),
+            address=page_address(row),
+        )
+        for row in rows
+    ]
 
 
 def _waiting_runs(world: World, now: datetime) -> list[Waiting]:

@@ -67,7 +67,15 @@ async def ask(lanes: Lanes, path: str, *parts: bytes) -> str:
 
 
 @pytest.mark.parametrize(
-    "path", [KILL, "/worlds/w1/freeze", "/worlds/w1/gate", "/worlds/w1/suspend", "/admin/worlds/world/w1/act/kill/"]
+    "path",
+    [
+        KILL,
+        "/worlds/w1/freeze",
+        "/worlds/w1/gate",
+        "/worlds/w1/suspend",
+        "/admin/worlds/world/w1/act/kill/",
+        "/admin/strategies/strategyinstance/1/act/kill/",
+    ],
 )
 def test_closing_acts_have_lanes(lanes: Lanes, path: str) -> None:
     assert lanes.lane_of(scope(path)) is not None
