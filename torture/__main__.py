@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")
     words.add_argument("--kills", type=int, default=0, help="go on until so many processes died at failpoints")
     words.add_argument("--weather", action="store_true", help="also strike Redis, the broker, the database, signals")
-    words.add_argument("--worlds", type=int, default=8)
+    words.add_argument("--worlds", type=int, default=6)
     words.add_argument("--mutants", default="", help="after the storm, do it wrong in these ways, and expect to notice")
     words.add_argument("--report", type=Path, help="a file that gets a line of JSON, so that runs add up")
     return words

@@ -169,6 +169,8 @@ class Life:
     def _let_a_worker(self, scene: Scene, failpoints: str) -> None:
         if self._is_live(scene):
             self._note_death(scene, self._worker(scene, failpoints))
+            if "=delay" in failpoints:
+                scene.lease_end = None  # what follows is no recovery from a death alone
 
     def _worker(self, scene: Scene, failpoints: str) -> Child:
         return self._stage.children.start(

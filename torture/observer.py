@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import queue
 import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from itertools import cycle
 from pathlib import Path
@@ -29,6 +30,8 @@ from worlds.stores.redis_projection import read_copy
 
 TELL_SECONDS: Final = 1.0
 COPIES_A_TURN: Final = 10
+ASKERS: Final = 2
+ASKING_PAUSE_SECONDS: Final = 0.02
 SENDING_TOLERANCE: Final = 0.02
 Tell = Callable[[dict[str, Any]], None]
 
@@ -38,11 +41,10 @@ class Observer:
 
     def __init__(self, words: Mapping[str, Any]) -> None:
         """Watch the worlds that ``words`` names."""
-        self._client = WorldsClient(words["server"], words["token"], timeout_seconds=0.5)
+        self._asking = Asking(words["server"], words["token"], words["worlds"])
         self._folder = Path(words["folder"])
         self._lease = words["lease_ms"] / 1000
         self._members: dict[tuple[str, int], dict[str, float]] = {}
-        self._keys = cycle([(world, name) for name in MEMBERS for world in words["worlds"]])
         self._worlds = cycle(words["worlds"])
         self._watched = frozenset(words["worlds"])
         self._reader = HistoryReader()
@@ -65,7 +67,7 @@ class Observer:
 
     def turn(self) -> None:
         """Look at everything once."""
-        self._ask()
+        self._take_answers()
         for _ in range(COPIES_A_TURN):
             self._look_at_redis(next(self._worlds))
         self._read_logs()
@@ -100,22 +102,13 @@ class Observer:
         with suppress(DatabaseError, InterfaceError):
             self.ledger.settle(looked_at=looked_at)
 
-    def _ask(self) -> None:
-        """Read one instance from the API, as a consistent read."""
-        world_id, name = next(self._keys)
-        asked = time.monotonic()
-        try:
-            reading = self._client.activation(world_id, name, "long", consistent=True)
-        except (SdkError, WorldsError):
-            self.counts["api_away"] += 1
-            return
-        envelope = reading.envelope
-        if envelope is None or (position := envelope.position) is None:
-            return
-        self.counts["api_reads"] += 1
-        key = f"{name}|long"
-        told = (position, envelope.generation, envelope.active, envelope.weight, asked, time.monotonic())
-        self.ledger.judge(Answer("api", world_id, key, *told, reason=envelope.reason))
+    def _take_answers(self) -> None:
+        """Take in what the API was asked and answered since the last turn."""
+        while not self._asking.answers.empty():
+            answer = self._asking.answers.get()
+            self.counts["api_reads" if answer else "api_away"] += 1
+            if answer is not None:
+                self.ledger.judge(answer)
 
     def _look_at_redis(self, world_id: str) -> None:
         asked = time.monotonic()
@@ -172,6 +165,34 @@ class Observer:
             rows = entries.values_list("instance__strategy_id", "instance__side", "weight")
             self._members[place] = {f"{name}|{side}": weight for name, side, weight in rows}
         return self._members[place]
+
+
+class Asking:
+    """Threads that ask the API for consistent reads, so that a slow answer delays no other look."""
+
+    def __init__(self, server: str, token: str, worlds: Sequence[str]) -> None:
+        """Begin to ask."""
+        self.answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        self._client = WorldsClient(server, token, timeout_seconds=2.0)
+        for number in range(ASKERS):
+            keys = [(world, name) for name in MEMBERS for world in worlds][number::ASKERS]
+            threading.Thread(target=self._ask, args=(cycle(keys),), daemon=True).start()
+
+    def _ask(self, keys: Iterator[tuple[str, str]]) -> None:
+        for world_id, name in keys:
+            self.answers.put(self._answer(world_id, name))
+            time.sleep(ASKING_PAUSE_SECONDS)
+
+    def _answer(self, world_id: str, name: str) -> Answer | None:
+        asked = time.monotonic()
+        try:
+            envelope = self._client.activation(world_id, name, "long", consistent=True).envelope
+        except (SdkError, WorldsError):
+            return None
+        if envelope is None or (position := envelope.position) is None:
+            return None
+        told = (position, envelope.generation, envelope.active, envelope.weight, asked, time.monotonic())
+        return Answer("api", world_id, f"{name}|long", *told, reason=envelope.reason)
 
 
 class Tails:

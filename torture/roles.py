@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import threading
@@ -30,6 +31,9 @@ from worlds.work.tick import tick
 
 Tell = Callable[[dict[str, Any]], None]
 Words = Mapping[str, Any]
+HASTY: Final = frozenset({"operator", "worker"})
+POLITE: Final = 5
+"""Whoever only makes work for others lets those go first who watch, answer and carry on."""
 RESTING: Final = TERMINAL_STATES | {RunState.HELD, RunState.REQUESTED}
 
 
@@ -46,6 +50,8 @@ def warm_up(worlds: Sequence[str]) -> None:
 def play(role: str, tell: Tell, order: Mapping[str, Any]) -> None:
     """Be what an order of the nursery says, signing all that it writes."""
     sign_writes(f"torture-{order['number']}")
+    if role in HASTY:
+        os.nice(POLITE)
     ROLES[role](tell, order["arguments"])
 
 
