@@ -4,7 +4,7 @@ import pytest
 from django.contrib.auth.models import User
 
 from tests.worlds.factories import add_strategy, make_world, person, put_policy
-from tests.worlds.steps import wait_with_increase
+from tests.worlds.steps import first_apply, wait_with_increase
 from worlds.models import ApplyRun, World
 
 
@@ -35,3 +35,10 @@ def world(alice: User, bob: User) -> World:
 def waiting(world: World, alice: User, bob: User) -> ApplyRun:
     """Generation 1 trades; a run that lets ``best`` in for ``good`` waits for approval."""
     return wait_with_increase(world, alice, bob)
+
+
+@pytest.fixture
+def applied(world: World, alice: User, bob: User) -> World:
+    """``good`` and ``better`` trade, 0.3 each."""
+    first_apply(world, alice, bob)
+    return world
