@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
-from a2wsgi import WSGIMiddleware
 from a2wsgi.wsgi_typing import WSGIApp
 from django.core.wsgi import get_wsgi_application
 from django.utils.module_loading import import_string
 
 from qmtl_worlds.lanes import Lanes
+from qmtl_worlds.wsgi_pool import Wsgi, WsgiPool
 
 if TYPE_CHECKING:
     from worlds.live.app import Live
+    from worlds.live.intake import Intake
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qmtl_worlds.settings")
 
@@ -21,11 +22,11 @@ POOL_THREADS = 4
 
 
 def _application() -> Live:
-    wsgi = cast("WSGIApp", get_wsgi_application())
-    pool: Any = WSGIMiddleware(wsgi, workers=POOL_THREADS)
-    django = Lanes(wsgi, pool=pool)
-    live: type[Live] = import_string("worlds.live.app.Live")  # its models can be imported from here on
-    return live(django)
+    wsgi = get_wsgi_application()
+    intake: type[Intake] = import_string("worlds.live.intake.Intake")  # its models can be imported from here on
+    live: type[Live] = import_string("worlds.live.app.Live")
+    pool = WsgiPool(cast("Wsgi", wsgi), threads=POOL_THREADS)
+    return live(Lanes(cast("WSGIApp", wsgi), pool=intake(pool)))
 
 
 application = _application()

@@ -62,7 +62,8 @@ def _valkey(data: Path) -> Program:
 def _web(base: Path, port: int, environment: Mapping[str, str]) -> Program:
     command = (
         *(sys.executable, "-m", "uvicorn", "qmtl_worlds.asgi:application", "--app-dir", str(base)),
-        *("--host", HOST, "--port", str(port), "--no-access-log", "--lifespan", "off", "--log-level", "warning"),
+        *("--host", HOST, "--port", str(port), "--http", "qmtl_worlds.connections:GuardedProtocol", "--loop", "uvloop"),
+        *("--no-access-log", "--no-server-header", "--lifespan", "off", "--log-level", "warning"),
     )
     return Program(name="web", command=command, environment=environment, is_ready=lambda: _answers(port))
 

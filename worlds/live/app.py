@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from typing import Final, TypeVar
+from typing import Final
 
-from django.db import DatabaseError, InterfaceError
+from django.conf import settings
 
-from qmtl_worlds.contracts.lease import find_position
+from qmtl_worlds.contracts.acts import ANY_WORLD
+from qmtl_worlds.contracts.errors import OverloadedError, RateLimitedError, WorldsError
+from worlds.live.acks import answer_ack, find_ack, read_start, replay
 from worlds.live.activation import Questions, answer_activation
-from worlds.live.frames import Wanted
-from worlds.live.http import REQUEST_ID, Application, Asked, Receive, Scope, Send, parameters
+from worlds.live.counts import Books
+from worlds.live.http import REQUEST_ID, Application, Asked, Receive, Scope, Send, parameters, respond
 from worlds.live.keeper import Keeper
+from worlds.live.limits import Places
 from worlds.live.listener import Listener
+from worlds.live.lookups import LookUps
+from worlds.live.metrics import CONTENT_TYPE, LiveCollector, registry_of, text_of
+from worlds.live.probes import answer_alive, answer_ready, answer_state_hash
+from worlds.live.problems import refuse
+from worlds.live.scribe import Scribe
 from worlds.live.store import LiveStore, LiveWorld
-from worlds.live.tokens import Caller, TokenBook
-from worlds.live.topic import Reader, Topic
+from worlds.live.streams import PARAMETERS, Topics, serve_events
+from worlds.live.tokens import Caller, TokenBook, may_be_token
 
 PREFIX: Final = "/worlds/"
-LOOK_UP_SECONDS: Final = 1.0
-"""How long a first question waits for the rows; then Django asks them itself."""
-_STREAM_PARAMETERS: Final = frozenset({"strategy_id", "client_id"})
-T = TypeVar("T")
+STATE_HASHES: Final = {"activation/state_hash": "activation", "policy/state_hash": "policy"}
+FULL_RETRY_SECONDS: Final = 1.0
 
 
 class Live:
@@ -34,20 +37,34 @@ class Live:
         """Prepare; the threads start with the first request."""
         self._django = django
         self._questions = Questions()
+        self.books = Books()
         self.store = LiveStore()
         self.tokens = TokenBook()
+        self.topics = Topics()
+        self.streams = Places(settings.STREAMS)
         self.keeper = Keeper(self.store, self.tokens)
         self._listener = Listener(self.keeper)
-        self._topics: dict[str, Topic] = {}
+        self._scribe = Scribe(self.books.sessions, self.tokens)
+        self._callers = LookUps(self.keeper, lambda name: self.tokens.look_up(name.encode("latin-1")))
+        self._worlds = LookUps(self.keeper, self.keeper.load)
+        self._registry = registry_of(LiveCollector(self.books, self.store))
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        if scope["type"] == "http" and scope["method"] == "GET" and scope["path"].startswith(PREFIX):
-            world_id, _, rest = scope["path"][len(PREFIX) :].partition("/")
-            if rest == "activation" and await self._activation(scope, send, world_id):
-                return
-            if rest == "events" and await self._events(scope, receive, send, world_id):
+        if scope["type"] == "http":
+            path: str = scope["path"]
+            if path.startswith(PREFIX):
+                world_id, _, rest = path[len(PREFIX) :].partition("/")
+                if rest == "activation" and scope["method"] == "GET":
+                    if await self._activation(scope, send, world_id):
+                        return
+                elif rest == "acks" and scope["method"] == "POST":
+                    await self._acks(scope, receive, send, world_id)
+                    return
+                elif scope["method"] == "GET" and await self._rest(scope, receive, send, world_id, rest):
+                    return
+            elif scope["method"] == "GET" and await self._probe(scope, send, path):
                 return
         await self._django(scope, receive, send)
 
@@ -57,103 +74,120 @@ class Live:
             self._started = True
             self.keeper.start()
             self._listener.start()
+            self._scribe.start()
 
     def stop(self) -> None:
         """End the threads."""
         if self._started:
             self._started = False
+            self._scribe.stop()
             self._listener.stop()
             self.keeper.stop()
 
+    async def known(self, asked: Asked, world_id: str) -> tuple[Caller, LiveWorld] | None:
+        """Return who asks, and the world; None where Django has to look, and to refuse."""
+        caller = await self.caller_of(asked)
+        if caller is None or not caller.rights(world_id)[0]:
+            return None
+        world = self.store.find(world_id) or await self._worlds.find(world_id)
+        return None if world is None else (caller, world)
+
+    async def caller_of(self, asked: Asked) -> Caller | None:
+        """Return who asks; None where Django has to refuse."""
+        self.start()
+        caller = self.tokens.find(asked.authorization, now=time.monotonic())
+        if caller is None and may_be_token(asked.authorization):
+            caller = await self._callers.find(asked.authorization.decode("latin-1"))
+        return caller
+
     async def _activation(self, scope: Scope, send: Send, world_id: str) -> bool:
-        key = self._questions.instance(scope["query_string"])
-        if key is None:
+        question = self._questions.read(scope["query_string"])
+        if question is None:
             return False
         asked = Asked(scope["headers"])
-        found = await self._known(asked, world_id)
-        if found is None:
-            return False
-        caller, world = found
-        await answer_activation(send, asked, world=world, caller=caller, key=key)
+        caller, world = self.tokens.find(asked.authorization, now=time.monotonic()), self.store.find(world_id)
+        if caller is None or world is None or not caller.rights(world_id)[0]:
+            found = await self.known(asked, world_id)
+            if found is None:
+                return False
+            caller, world = found
+        wait = caller.budget.wait(time.monotonic())
+        if wait:
+            await self._refuse(send, asked, RateLimitedError(per_second=caller.budget.rate), wait)
+            return True
+        await answer_activation(send, asked, world=world, caller=caller, question=question, books=self.books)
         return True
 
-    async def _events(self, scope: Scope, receive: Receive, send: Send, world_id: str) -> bool:
+    async def _acks(self, scope: Scope, receive: Receive, send: Send, world_id: str) -> None:
         asked = Asked(scope["headers"])
-        found = await self._known(asked, world_id)
-        query = parameters(scope["query_string"], known=_STREAM_PARAMETERS)
+        found = await self.known(asked, world_id)
+        received = await read_start(receive) if found else []
+        ack = find_ack(received)
+        if found and ack and not found[0].budget.wait(time.monotonic()):
+            caller, world = found
+            if await answer_ack(send, asked, ack, world=world, caller=caller, sessions=self.books.sessions):
+                self.books.counts.answers["acks", 200] += 1
+                return
+        await self._django(scope, replay(received, receive), send)
+
+    async def _rest(self, scope: Scope, receive: Receive, send: Send, world_id: str, rest: str) -> bool:
+        if rest != "events" and rest not in STATE_HASHES:
+            return False
+        asked = Asked(scope["headers"])
+        query = parameters(scope["query_string"], known=PARAMETERS)
+        found = await self.known(asked, world_id)
         if found is None or query is None:
             return False
         caller, world = found
-        wanted = Wanted(query.get("strategy_id"), caller.grants.strategies)
-        reader = Reader(caller, wanted, leased=caller.rights(world_id)[1])
-        last_seen = find_position(asked.last_event_id.decode("latin-1"))
-        await send({"type": "http.response.start", "status": 200, "headers": _stream_headers(asked)})
-        gone = asyncio.ensure_future(_left(receive, reader))
-        try:
-            with suppress(asyncio.CancelledError):
-                await self._topic(world).serve(reader, lambda frame: _part(send, frame), last_seen=last_seen)
-            await send({"type": "http.response.body", "body": b""})
-        finally:
-            gone.cancel()
+        if wait := caller.budget.wait(time.monotonic()):
+            await self._refuse(send, asked, RateLimitedError(per_second=caller.budget.rate), wait)
+            return True
+        if rest in STATE_HASHES:
+            return await answer_state_hash(send, asked, world, subject=STATE_HASHES[rest])
+        await self._events(receive, send, asked, found, query)
         return True
 
-    async def _known(self, asked: Asked, world_id: str) -> tuple[Caller, LiveWorld] | None:
-        """Return who asks, and the world; None where Django has to look, and to refuse."""
-        self.start()
-        caller = self.tokens.find(asked.authorization, now=time.monotonic())
-        if caller is None:
-            caller = await self._on_keeper(lambda: self.tokens.look_up(asked.authorization))
-        if caller is None or not caller.rights(world_id)[0]:
-            return None
-        world = self.store.find(world_id) or await self._on_keeper(lambda: self.keeper.load(world_id))
-        return None if world is None else (caller, world)
+    async def _events(
+        self, receive: Receive, send: Send, asked: Asked, found: tuple[Caller, LiveWorld], query: dict[str, str]
+    ) -> None:
+        caller, world = found
+        if caller.streams >= settings.STREAMS_PER_TOKEN or not self.streams.take():
+            error = OverloadedError("streams", limit=min(settings.STREAMS, settings.STREAMS_PER_TOKEN))
+            await self._refuse(send, asked, error, FULL_RETRY_SECONDS)
+            return
+        caller.streams += 1
+        world.streams += 1
+        if client_id := query.get("client_id"):
+            self.books.sessions.hear(world, client_id=client_id, token=caller.token.id, connection="stream", holds=None)
+        try:
+            topic = self.topics.of(world)
+            await serve_events(receive, send, asked, topic=topic, caller=caller, strategy_id=query.get("strategy_id"))
+        finally:
+            caller.streams -= 1
+            world.streams -= 1
+            self.streams.give_back()
 
-    async def _on_keeper(self, job: Callable[[], T | None]) -> T | None:
-        """Have the keeper's thread find something; None where it finds nothing, or not in time."""
-        loop = asyncio.get_running_loop()
-        found: asyncio.Future[T | None] = loop.create_future()
+    async def _probe(self, scope: Scope, send: Send, path: str) -> bool:
+        if path == "/livez":
+            self.start()
+            await answer_alive(send, Asked(scope["headers"]))
+            return True
+        if path == "/readyz":
+            self.start()
+            return await answer_ready(send, Asked(scope["headers"]), self.keeper)
+        if path == "/metrics":
+            return await self._metrics(send, Asked(scope["headers"]))
+        return False
 
-        def run() -> None:
-            try:
-                result = job()
-            except (DatabaseError, InterfaceError):
-                loop.call_soon_threadsafe(_settle, found, None)
-                raise
-            loop.call_soon_threadsafe(_settle, found, result)
+    async def _metrics(self, send: Send, asked: Asked) -> bool:
+        """Tell whoever may read every world; the names of worlds and Runners are in there."""
+        caller = await self.caller_of(asked)
+        if caller is None or not caller.rights(ANY_WORLD)[0]:
+            return False
+        headers = [(b"content-type", CONTENT_TYPE), (b"cache-control", b"no-store"), (REQUEST_ID, asked.answer_id())]
+        await respond(send, 200, headers, text_of(self._registry))
+        return True
 
-        self.keeper.submit(run)
-        with suppress(TimeoutError):
-            return await asyncio.wait_for(found, LOOK_UP_SECONDS)
-        return None
-
-    def _topic(self, world: LiveWorld) -> Topic:
-        topic = self._topics.get(world.world_id)
-        if topic is None or topic.world is not world:
-            topic = self._topics[world.world_id] = Topic(world, asyncio.get_running_loop())
-        return topic
-
-
-def _settle(future: asyncio.Future[T | None], result: T | None) -> None:
-    if not future.done():
-        future.set_result(result)
-
-
-def _stream_headers(asked: Asked) -> list[tuple[bytes, bytes]]:
-    return [
-        (b"content-type", b"text/event-stream"),
-        (b"cache-control", b"no-store"),
-        (b"x-accel-buffering", b"no"),
-        (REQUEST_ID, asked.answer_id()),
-    ]
-
-
-async def _part(send: Send, frame: bytes) -> None:
-    await send({"type": "http.response.body", "body": frame, "more_body": True})
-
-
-async def _left(receive: Receive, reader: Reader) -> None:
-    """Wait until the client goes away, then end its stream."""
-    while (await receive())["type"] != "http.disconnect":
-        pass
-    if reader.task is not None:
-        reader.task.cancel()
+    async def _refuse(self, send: Send, asked: Asked, error: WorldsError, retry_seconds: float) -> None:
+        self.books.counts.refusals[error.code] += 1
+        await refuse(send, asked, error, retry_seconds=retry_seconds)

@@ -44,8 +44,8 @@ def clock_of(held: Confirmed, state: WorldSnapshot, *, now: float, leased: bool)
     The lease is 0 without a right to act, and for a state that is not the one that was confirmed last: a permission
     that is past may not live on by a later confirmation (I1).
     """
-    lasts = leased and held.snapshot is state and state.is_confirmed(now=now, confirmed_at=held.at)
-    return Clock(now * 1000, int((state.lease_seconds - (now - held.at)) * 1000) if lasts else 0)
+    lasts = leased and held.snapshot.is_same_as(state) and held.snapshot.is_confirmed(now=now, confirmed_at=held.at)
+    return Clock(now * 1000, int((held.snapshot.lease_seconds - (now - held.at)) * 1000) if lasts else 0)
 
 
 def event(kind: bytes, snapshot: WorldSnapshot, clock: Clock, entries: bytes | None = None) -> bytes:
@@ -99,8 +99,11 @@ def _head(snapshot: WorldSnapshot, clock: Clock) -> bytes:
 
 def _full(prepared: Prepared) -> bytes:
     """Return an envelope with the time, on the server's clock, at which it turns stale by itself."""
-    until = prepared.changes_at * 1000 if isfinite(prepared.changes_at) else None
-    return b'{"activation":%s,"changes_at_ms":%s}' % (prepared.body, msgspec.json.encode(until))
+    return b'{"activation":%s,"changes_at_ms":%s}' % (prepared.body, msgspec.json.encode(_changes_at_ms(prepared)))
+
+
+def _changes_at_ms(prepared: Prepared) -> float | None:
+    return prepared.changes_at * 1000 if isfinite(prepared.changes_at) else None
 
 
 def _short(snapshot: WorldSnapshot, wanted: Wanted, *, now: float) -> dict[InstanceKey, dict[str, Any]]:
@@ -125,6 +128,7 @@ def _row(prepared: Prepared) -> dict[str, Any]:
         "weight": said.weight,
         "gate": said.gate.value,
         "reason": said.reason,
+        "changes_at_ms": _changes_at_ms(prepared),
     }
 
 

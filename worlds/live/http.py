@@ -27,11 +27,12 @@ _counter = itertools.count(1)
 class Asked:
     """What the hot routes look at of a request, found in one walk over its headers."""
 
-    __slots__ = ("authorization", "correlation_id", "if_none_match", "last_event_id", "request_id")
+    __slots__ = ("authorization", "cookie", "correlation_id", "if_none_match", "last_event_id", "request_id")
 
     def __init__(self, headers: Iterable[Header]) -> None:
         """Pick the headers that count; of one that comes twice the last is taken."""
         self.authorization = b""
+        self.cookie = b""
         self.if_none_match = b""
         self.last_event_id = b""
         self.request_id = b""
@@ -47,6 +48,8 @@ class Asked:
                 self.request_id = value
             elif name == b"x-correlation-id":
                 self.correlation_id = value
+            elif name == b"cookie":
+                self.cookie = value
 
     def answer_id(self) -> bytes:
         """Return the id to answer with: the caller's where it gave one that can be told on, else a new one."""

@@ -6,10 +6,11 @@ turn closed by themselves.
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -17,6 +18,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
 from qmtl_worlds.contracts.errors import WorldNotFoundError
+from qmtl_worlds.contracts.lease import Position
 from worlds.live.loading import load_world, positions_of
 from worlds.live.store import Confirmed, LiveStore, LiveWorld
 from worlds.live.tokens import TokenBook
@@ -25,6 +27,8 @@ from worlds.services.step_facts import filed_holds
 CONFIRM_SECONDS: Final = 1.0
 CONFIRMS_PER_LEASE: Final = 5
 RETRY_SECONDS: Final = 0.1
+SERVING_SECONDS: Final = 0.02
+"""For so long jobs are served between two confirmations, however long those take."""
 IDLE_SECONDS: Final = 600.0
 _log = structlog.get_logger(__name__)
 
@@ -45,9 +49,12 @@ class Keeper:
         self._tokens = tokens
         self._jobs: queue.SimpleQueue[Job | Stop] = queue.SimpleQueue()
         self._due = 0.0
+        self._changed: set[str] = set()
+        self._guard = threading.Lock()
         self._thread: threading.Thread | None = None
-        self.confirmed_at = -IDLE_SECONDS
+        self.confirmed_at = -math.inf
         """When the database last answered, on the monotonic clock."""
+        self.has_asked = False
 
     def start(self) -> None:
         """Start the thread, once."""
@@ -66,9 +73,14 @@ class Keeper:
         self._jobs.put(job)
 
     def world_changed(self, world_id: str) -> None:
-        """Read a world again if it is held; one notice more than needed costs a query."""
-        if self._store.find(world_id) is not None:
-            self._jobs.put(lambda: self._refresh({world_id}))
+        """Read a world again if it is held; notices that come meanwhile are one."""
+        if self._store.find(world_id) is None:
+            return
+        with self._guard:
+            is_first = not self._changed
+            self._changed.add(world_id)
+        if is_first:
+            self._jobs.put(self._refresh_next)
 
     def everything_may_have_changed(self) -> None:
         """Confirm all worlds now."""
@@ -122,28 +134,41 @@ class Keeper:
             return self._confirm
 
     def _confirm(self) -> None:
-        """Confirm what is held, read what has changed, and look for revoked tokens."""
-        self._refresh(set(self._store.worlds))
+        """Confirm what still stands, read one world that has changed, and look for revoked tokens.
+
+        Of several that have changed the others are jobs of their own: a world that takes long to read must not let the
+        rest lapse.
+        """
+        self.has_asked = True
+        positions, started = positions_of(self._store.worlds.keys())
+        changed = [world for world in tuple(self._store.worlds.values()) if not _still_stands(world, positions)]
+        for world in tuple(self._store.worlds.values()):
+            if world.world_id in positions and world not in changed:
+                world.confirm(at=started)
+        for world in changed[1:]:
+            self.world_changed(world.world_id)
+        for world in changed[:1]:
+            self._reload(world)
         if self._tokens.recheck():
             for world in tuple(self._store.worlds.values()):
                 world.wake()  # streams of what was revoked end now
         now = time.monotonic()
-        self.confirmed_at = now
+        self.confirmed_at = started
         self._store.drop_idle(before=now - IDLE_SECONDS)
-        self._due = now + self._pause()
+        self._due = max(started + self._pause(), now + SERVING_SECONDS)
 
-    def _refresh(self, world_ids: set[str]) -> None:
-        positions, started = positions_of(world_ids)
-        for world_id in world_ids:
-            world = self._store.find(world_id)
-            if world is None:
-                continue
-            held = world.confirmed.snapshot
-            told = filed_holds(world_id) <= held.facts.holds  # a kill on SQLite, before its row moves the position
-            if positions.get(world_id) == held.position and held.facts.confirmed and told:
-                world.confirm(at=started)
-            else:
-                self._reload(world)
+    def _refresh_next(self) -> None:
+        """Look at one world of which there is news."""
+        with self._guard:
+            world_id = self._changed.pop()
+            if self._changed:
+                self._jobs.put(self._refresh_next)
+        positions, started = positions_of([world_id])
+        world = self._store.find(world_id)
+        if world is not None and _still_stands(world, positions):
+            world.confirm(at=started)
+        elif world is not None:
+            self._reload(world)
 
     def _reload(self, world: LiveWorld) -> None:
         try:
@@ -158,3 +183,10 @@ class Keeper:
     def _pause(self) -> float:
         leases = [world.confirmed.snapshot.lease_seconds for world in self._store.worlds.values()]
         return min([CONFIRM_SECONDS, *(lease / CONFIRMS_PER_LEASE for lease in leases)])
+
+
+def _still_stands(world: LiveWorld, positions: Mapping[str, Position]) -> bool:
+    held = world.confirmed.snapshot
+    if positions.get(world.world_id) != held.position or not held.facts.confirmed:
+        return False
+    return filed_holds(world.world_id) <= held.facts.holds  # a kill on SQLite, before its row moves the position

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from audit.chain import kill_chain
@@ -13,7 +13,7 @@ from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.lifecycle.gate import EntryFacts
 from worlds.live.snapshot import WorldSnapshot
 from worlds.models import OutboxEvent, World
-from worlds.services.gate_facts import entry_facts, one_entry, read_committed
+from worlds.services.gate_facts import entries_of, entry_facts, read_committed
 
 _WORLD_ONLY: Final = frozenset({"apply_updated", "evaluation_run_created", "evaluation_run_updated", "alert"})
 """Events after which every instance is as it was."""
@@ -33,9 +33,9 @@ def load_world(world_id: str, *, held: WorldSnapshot | None = None) -> tuple[Wor
     return WorldSnapshot(reading), reading.started
 
 
-def positions_of(world_ids: Collection[str]) -> tuple[dict[str, Position], float]:
+def positions_of(world_ids: Iterable[str]) -> tuple[dict[str, Position], float]:
     """Return where each of the worlds is, and the monotonic time before it was read."""
-    started = time.monotonic()
+    started, world_ids = time.monotonic(), tuple(world_ids)
     chains = {kill_chain(world_id): world_id for world_id in world_ids}
     kills = dict(AuditHead.objects.filter(chain__in=chains).values_list("chain", "seq"))
     rows = World.objects.filter(id__in=world_ids).values_list("id", "incarnation", "sequence")
@@ -50,7 +50,7 @@ def _entries(world: World, held: WorldSnapshot | None) -> Mapping[InstanceKey, E
     changed = None if held is None else _changed(world, held.position)
     if held is None or changed is None:
         return entry_facts(world=world)
-    return {**held.entries, **{key: one_entry(world=world, key=key) for key in changed}}
+    return {**held.entries, **entries_of(world=world, keys=changed)}
 
 
 def _changed(world: World, since: Position) -> frozenset[InstanceKey] | None:

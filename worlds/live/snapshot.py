@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from qmtl_worlds.contracts.activation import ActivationEnvelope
+from qmtl_worlds.contracts.digests import digest
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.contracts.states import EffectiveMode
@@ -44,6 +45,8 @@ class WorldSnapshot:
         self.facts: Final = reading.facts
         self.entries: Final = reading.entries
         self.lease_seconds: Final = reading.world.lease_ms / 1000
+        self.policy_hash: Final = reading.world.policy.checksum if reading.world.policy else digest(None)
+        self.read_at: Final = reading.started
         self._at: Final = reading.at
         self._started: Final = reading.started
         self._stands_still: Final = reading.world.mode == World.Mode.REPLAY
@@ -57,6 +60,20 @@ class WorldSnapshot:
     def position(self) -> Position:
         """Return where in the world's order this state stands."""
         return self.facts.position
+
+    def is_same_as(self, other: WorldSnapshot) -> bool:
+        """Tell whether both are one committed state; on SQLite a kill is a hold before it moves the position."""
+        return self.position == other.position and self.facts.holds == other.facts.holds
+
+    @property
+    def told_after_seconds(self) -> float:
+        """Return how old the newest change was when it was read; 0 where the world's clock is not the database's."""
+        return 0.0 if self._stands_still else max(0.0, (self._at - self.facts.changed_at).total_seconds())
+
+    def forget_answers(self) -> None:
+        """Let go of the answers that were kept, once another state is served."""
+        self._prepared = {}
+        self._unconfirmed = {}
 
     def prepared(self, key: InstanceKey, *, now: float, confirmed: bool = True, visible: bool = True) -> Prepared:
         """Return the answer for one instance at the monotonic time ``now``; unknown and invisible ones are closed."""

@@ -43,7 +43,7 @@ class Reader:
         self.caller = caller
         self.wanted = wanted
         self.leased = leased
-        self.seen: Position | None = None
+        self.seen: WorldSnapshot | None = None
         self.version = 0
         self.beats = 0
         self.putting_since: float | None = None
@@ -75,6 +75,7 @@ class Topic:
         try:
             await self._put(reader, put, b"retry: %d\n\n" % random.randint(*RETRY_MS))  # noqa: S311 - it only spreads
             await self._begin(reader, put, last_seen)
+            await self._tell(reader, put)
             while (reason := self._over(reader)) is None:
                 await self._something_new(reader)
                 await self._tell(reader, put)
@@ -92,9 +93,10 @@ class Topic:
         The first frame is made for this connection: the reader counts its leases from it.
         """
         reader.beats, now = self._beats, time.monotonic()
-        known = next((state for state in self.world.recent if state.position == last_seen), None)
+        states = tuple(self.world.recent)
+        known = next((state for state in reversed(states) if state.position == last_seen), None)
         if known is None:
-            state = self.world.confirmed.snapshot
+            state = states[-1]
             clock = clock_of(self.world.confirmed, state, now=now, leased=reader.leased)
             frame = event(SNAPSHOT, state, clock, entries_of(state, reader.wanted, now=now))
         else:
@@ -102,7 +104,7 @@ class Topic:
             clock = clock_of(self.world.confirmed, state, now=now, leased=reader.leased)
             frame = event(HEARTBEAT, state, clock)
         await self._put(reader, put, frame)
-        reader.seen = state.position
+        reader.seen = state
 
     async def _something_new(self, reader: Reader) -> None:
         if reader.version == self._version:
@@ -114,7 +116,8 @@ class Topic:
     async def _tell(self, reader: Reader, put: Put) -> None:
         """Give a reader the states that it has not seen, one by one; the latest alone where it is too far behind."""
         states = tuple(self.world.recent)
-        place = next((place for place, state in enumerate(states) if state.position == reader.seen), None)
+        seen = reader.seen
+        place = next((at for at, state in enumerate(states) if seen is not None and state.is_same_as(seen)), None)
         if place is None or _is_urgent(states[place], states[-1]):
             await self._put_state(reader, put, None, states[-1])
         else:
@@ -125,7 +128,7 @@ class Topic:
             await self._put_beat(reader, put)
 
     async def _put_state(self, reader: Reader, put: Put, before: WorldSnapshot | None, state: WorldSnapshot) -> None:
-        what = (before.position if before else None, state.position, reader.wanted, reader.leased)
+        what = (before, state, reader.wanted, reader.leased)
         if (frame := self._frames.get(what)) is None:
             now = time.monotonic()
             clock = clock_of(self.world.confirmed, state, now=now, leased=reader.leased)
@@ -135,12 +138,12 @@ class Topic:
                 frame = event(ACTIVATION, state, clock, entries_between(before, state, reader.wanted, now=now))
             self._frames[what] = frame
         await self._put(reader, put, frame)
-        reader.seen = state.position
+        reader.seen = state
 
     async def _put_beat(self, reader: Reader, put: Put) -> None:
         """Renew what the reader holds, where that is what the rows said last."""
         held = self.world.confirmed
-        if held.snapshot.position != reader.seen:
+        if reader.seen is None or not held.snapshot.is_same_as(reader.seen):
             return
         if (frame := self._frames.get(reader.leased)) is None:
             clock = clock_of(held, held.snapshot, now=time.monotonic(), leased=reader.leased)

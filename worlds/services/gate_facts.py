@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final, Generic, TypeVar
 
+from django.db.models import QuerySet
+
 from qmtl_worlds.contracts.activation import GateLevel
-from qmtl_worlds.contracts.ids import InstanceKey
+from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.states import WorldMode
 from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, state_hash
 from qmtl_worlds.lifecycle.holds import HoldKind
@@ -93,10 +95,17 @@ def world_facts(*, world: World, now: datetime) -> WorldFacts:
 def entry_facts(*, world: World) -> dict[InstanceKey, EntryFacts]:
     """Return what is committed for every instance that is bound or still in the set, by key."""
     bound = StrategyInstance.objects.filter(world=world, withdrawn_at=None)
-    facts = {
-        instance.key: EntryFacts(key=instance.key, bound=True, fresh_until=instance.fresh_until) for instance in bound
-    }
-    return facts | member_facts(world=world)
+    return _bound_facts(bound) | member_facts(world=world)
+
+
+def entries_of(*, world: World, keys: Collection[InstanceKey]) -> dict[InstanceKey, EntryFacts]:
+    """Return what is committed for some instances, as ``one_entry`` does for one."""
+    if not keys:
+        return {}
+    members = member_facts(world=world)
+    known = StrategyInstance.objects.filter(world=world, strategy_id__in={key.strategy_id for key in keys})
+    facts = _bound_facts(known.order_by("bound_at", "id")) | members
+    return {key: facts.get(key, EntryFacts(key=key)) for key in keys}
 
 
 def member_facts(*, world: World) -> dict[InstanceKey, EntryFacts]:
@@ -122,6 +131,13 @@ def one_entry(*, world: World, key: InstanceKey) -> EntryFacts:
     if instance is None:
         return EntryFacts(key=key)
     return EntryFacts(key=key, bound=True, fresh_until=None if instance.withdrawn_at else instance.fresh_until)
+
+
+def _bound_facts(instances: QuerySet[StrategyInstance]) -> dict[InstanceKey, EntryFacts]:
+    """Read values, not objects: a world may have ten thousand; of one key the last row counts."""
+    rows = instances.values_list("strategy_id", "side", "fresh_until", "withdrawn_at").iterator(chunk_size=1000)
+    keyed = ((InstanceKey(name, Side(side)), until, withdrawn) for name, side, until, withdrawn in rows)
+    return {key: EntryFacts(key, bound=True, fresh_until=None if out else until) for key, until, out in keyed}
 
 
 def _member_facts(member: Member, cap: float) -> EntryFacts:

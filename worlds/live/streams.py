@@ -1,0 +1,71 @@
+"""``GET /worlds/{id}/events``: server-sent events over ASGI."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Final
+
+from qmtl_worlds.contracts.lease import find_position
+from worlds.live.frames import Wanted
+from worlds.live.http import REQUEST_ID, Asked, Header, Receive, Send
+from worlds.live.store import LiveWorld
+from worlds.live.tokens import Caller
+from worlds.live.topic import Reader, Topic
+
+PARAMETERS: Final = frozenset({"strategy_id", "client_id"})
+
+
+class Topics:
+    """The topic of each world that somebody streams, on the running loop."""
+
+    def __init__(self) -> None:
+        """Begin without any."""
+        self._topics: dict[str, Topic] = {}
+
+    def of(self, world: LiveWorld) -> Topic:
+        """Return the world's topic."""
+        for world_id in [world_id for world_id, topic in self._topics.items() if topic.is_empty]:
+            del self._topics[world_id]
+        topic = self._topics.get(world.world_id)
+        if topic is None or topic.world is not world:
+            topic = self._topics[world.world_id] = Topic(world, asyncio.get_running_loop())
+        return topic
+
+
+async def serve_events(
+    receive: Receive, send: Send, asked: Asked, *, topic: Topic, caller: Caller, strategy_id: str | None
+) -> None:
+    """Stream until the client goes away, its token is revoked or the world is gone."""
+    leased = caller.rights(topic.world.world_id)[1]
+    reader = Reader(caller, Wanted(strategy_id, caller.grants.strategies), leased=leased)
+    last_seen = find_position(asked.last_event_id.decode("latin-1"))
+    await send({"type": "http.response.start", "status": 200, "headers": _headers(asked)})
+    gone = asyncio.ensure_future(_left(receive, reader))
+    try:
+        with suppress(asyncio.CancelledError):
+            await topic.serve(reader, lambda frame: _part(send, frame), last_seen=last_seen)
+        await send({"type": "http.response.body", "body": b""})
+    finally:
+        gone.cancel()
+
+
+def _headers(asked: Asked) -> list[Header]:
+    return [
+        (b"content-type", b"text/event-stream"),
+        (b"cache-control", b"no-store"),
+        (b"x-accel-buffering", b"no"),
+        (REQUEST_ID, asked.answer_id()),
+    ]
+
+
+async def _part(send: Send, frame: bytes) -> None:
+    await send({"type": "http.response.body", "body": frame, "more_body": True})
+
+
+async def _left(receive: Receive, reader: Reader) -> None:
+    """Wait until the client goes away, then end its stream."""
+    while (await receive())["type"] != "http.disconnect":
+        pass
+    if reader.task is not None:
+        reader.task.cancel()
