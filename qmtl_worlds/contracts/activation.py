@@ -144,6 +144,8 @@ def supersedes(offered: ActivationEnvelope, held: ActivationEnvelope | None) -> 
 
     A later (incarnation, sequence) wins; at an equal one the stricter answer wins, and of equally strict ones the later
     ``hold_sequence``. An answer equal to the held one renews it. So whatever loosens a gate must raise the sequence.
+    An ``unconfirmed`` answer says what could not be proven, not what the state is: at an equal (incarnation, sequence)
+    it takes no other's place, and any that is not older takes its place.
     """
     offered_at, held_at = offered.position, held.position if held else None
     if offered_at is None or held is None or held_at is None:
@@ -151,6 +153,8 @@ def supersedes(offered: ActivationEnvelope, held: ActivationEnvelope | None) -> 
     offered_rev, held_rev = (offered_at.incarnation, offered_at.sequence), (held_at.incarnation, held_at.sequence)
     if offered_rev != held_rev:
         return offered_rev > held_rev
+    if ActivationReason.UNCONFIRMED in {offered.reason, held.reason}:
+        return held.reason == ActivationReason.UNCONFIRMED and offered_at >= held_at
     if _strictness(offered) != _strictness(held):
         return _strictness(offered) > _strictness(held)
     return offered_at.hold_sequence >= held_at.hold_sequence

@@ -70,10 +70,17 @@ class StreamClock:
 
     def deadline(self, *, server_ms: float, lease_ms: float) -> float:
         """Return when a permission from a frame ends; a server clock that ran backwards permits nothing."""
-        elapsed_ms = server_ms - self.first_server_ms
-        if not 0 <= elapsed_ms < math.inf:
+        if not 0 <= server_ms - self.first_server_ms < math.inf:
             return EXPIRED
-        return read_deadline(sent=self.sent + elapsed_ms / 1000 * (1 - CLOCK_DRIFT), lease_ms=lease_ms)
+        return read_deadline(sent=self.moment(server_ms), lease_ms=lease_ms)
+
+    def moment(self, server_ms: float) -> float:
+        """Return when the server's clock shows ``server_ms``, at the earliest, on one's own clock.
+
+        A moment before the first frame is past: ``EXPIRED``.
+        """
+        elapsed_ms = server_ms - self.first_server_ms
+        return self.sent + elapsed_ms / 1000 * (1 - CLOCK_DRIFT) if elapsed_ms >= 0 else EXPIRED
 
 
 def drain_seconds(*, lease_seconds: float, slack_seconds: float) -> float:

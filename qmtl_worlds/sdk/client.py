@@ -11,17 +11,19 @@ from types import TracebackType
 from typing import Final, Self
 from uuid import uuid4
 
-from qmtl_worlds.contracts.ids import Side, check_object_id, check_side, check_world_id
+from qmtl_worlds.contracts.ids import InstanceKey, Side, check_object_id, check_side, check_world_id
+from qmtl_worlds.contracts.lease import Position
+from qmtl_worlds.sdk.address import read_address
 from qmtl_worlds.sdk.permission import ActivationReading
 from qmtl_worlds.sdk.reading import read_activation
+from qmtl_worlds.sdk.runner_calls import acknowledge_call, activation_call, read_lease_seconds, stream_call
 from qmtl_worlds.sdk.series import Series
 from qmtl_worlds.sdk.session import ApiSession, Call, Content, JsonObject, json_content, path_of, read_object
+from qmtl_worlds.sdk.stream import EventStream, HttpStream
 from qmtl_worlds.sdk.transport import HttpTransport, Transport
 
 EVALUATE_WAIT_SECONDS: Final = 10
 """The longest that the server lets a request wait for its run."""
-ACTIVATION_TIMEOUT_SECONDS: Final = 2.0
-"""A gate had better ask again than wait longer for an answer whose lease is running out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class WorldsClient:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Connect at the first call; ``transport``, ``pause`` and ``monotonic`` stand in for the world in tests."""
+        self._address = read_address(base_url)
         self._session = ApiSession(
             transport or HttpTransport(base_url, monotonic=monotonic),
             token,
@@ -233,15 +236,37 @@ class WorldsClient:
         Raises:
             ReplyInvalidError: the answer cannot be relied on. It renews nothing.
         """
-        call = Call(
-            "GET",
-            _world(world_id, "activation"),
-            {"strategy_id": strategy_id, "side": side, "consistent": True if consistent else None},
-            headers={"If-None-Match": f'"{known_etag}"'} if known_etag else {},
-            timeout_seconds=min(self._timeout_seconds, ACTIVATION_TIMEOUT_SECONDS),
-            attempts=1,
+        call = activation_call(
+            world_id,
+            strategy_id,
+            side,
+            known_etag=known_etag,
+            consistent=consistent,
+            timeout_seconds=self._timeout_seconds,
         )
         return read_activation(self._session.send(call), known_etag=known_etag)
+
+    def open_stream(
+        self, world_id: str, strategy_id: str, *, client_id: str | None = None, last_seen: Position | None = None
+    ) -> EventStream:
+        """Open the stream of one strategy; ``last_seen`` lets the server go on behind what was heard.
+
+        Raises:
+            WorldsError: the server refused.
+            SdkError: it cannot be reached, or does not stream.
+        """
+        call = stream_call(world_id, strategy_id, client_id=client_id, last_seen=last_seen)
+        return HttpStream(self._address, self._session.request(call), monotonic=self._monotonic)
+
+    def acknowledge(
+        self, world_id: str, *, client_id: str, heard: Position, flat: Sequence[InstanceKey] = ()
+    ) -> JsonObject:
+        """Say how far this Runner has heard; ``flat`` ends the waits of instances whose positions are closed."""
+        return self._session.json(acknowledge_call(world_id, client_id=client_id, heard=heard, flat=flat))
+
+    def lease_seconds(self, world_id: str) -> float:
+        """Return the lease of a world."""
+        return read_lease_seconds(self.world(world_id))
 
     def _get(self, path: str, **query: object) -> JsonObject:
         return self._session.json(Call("GET", path, query))

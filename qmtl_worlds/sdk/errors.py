@@ -6,6 +6,8 @@ code of ours describes.
     SdkError
     ├── ServerUnreachableError   no whole reply came back in time
     ├── ReplyInvalidError        a reply that this client cannot read
+    ├── StreamEndedError         the server ended a stream and said why
+    ├── GateSettingsError        settings under which a gate could not stay open
     └── ResponseError            a refusal without a code that this client knows
 """
 
@@ -32,6 +34,19 @@ class ServerUnreachableError(SdkError):
 
 class ReplyInvalidError(SdkError):
     """The server sent something that is no reply of QMTL Worlds."""
+
+
+class StreamEndedError(SdkError):
+    """The server ended a stream: the token was revoked, or the world is gone. What it had permitted counts no more."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the server's word for why."""
+        super().__init__(f"the server ended the stream: {reason}")
+        self.reason = reason
+
+
+class GateSettingsError(SdkError, ValueError):
+    """Under these settings the lease would lapse while everything works."""
 
 
 class ResponseError(SdkError):

@@ -1,25 +1,31 @@
-"""The order gate: asks the server in the background, answers orders at once from memory, closes by itself."""
+"""The order gate: hears of changes in the background, answers orders at once from memory, closes by itself."""
 
 from __future__ import annotations
 
 import logging
+import os
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Final, Protocol, Self, runtime_checkable
+from weakref import WeakSet
 
 from qmtl_worlds.contracts.errors import WorldsError
-from qmtl_worlds.contracts.ids import Side
-from qmtl_worlds.contracts.lease import MAX_LEASE_MS
-from qmtl_worlds.sdk.errors import ReplyInvalidError, SdkError
-from qmtl_worlds.sdk.permission import ActivationReading, Permission, no_permission, renew
-from qmtl_worlds.sdk.verdict import GateRules, GateStatus, Verdict
+from qmtl_worlds.contracts.ids import InstanceKey, Side
+from qmtl_worlds.contracts.lease import Position
+from qmtl_worlds.sdk.boundary import guarded
+from qmtl_worlds.sdk.errors import GateSettingsError, SdkError, ServerUnreachableError
+from qmtl_worlds.sdk.hearing import Book, Hearing
+from qmtl_worlds.sdk.local_gate import LocalGate, first_poll_seconds
+from qmtl_worlds.sdk.messenger import Messenger, OnFlatten
+from qmtl_worlds.sdk.permission import ActivationReading
+from qmtl_worlds.sdk.session import JsonObject
+from qmtl_worlds.sdk.stream import EventStream
+from qmtl_worlds.sdk.verdict import GateRules
 
-POLLS_PER_LEASE: Final = 3
-IDLE_POLL_SECONDS: Final = 1.0
-"""How often to ask, at least, while no lease comes back."""
-MIN_POLL_SECONDS: Final = 0.05
 DEFAULT_RULES: Final = GateRules()
 
 _log = logging.getLogger(__name__)
@@ -39,12 +45,34 @@ class ActivationSource(Protocol):
         ...
 
 
-class OrderGate:
+@runtime_checkable
+class StreamSource(ActivationSource, Protocol):
+    """A source that streams too, and takes acknowledgements; ``WorldsClient`` is one."""
+
+    def open_stream(
+        self, world_id: str, strategy_id: str, *, client_id: str | None = None, last_seen: Position | None = None
+    ) -> EventStream:
+        """Connect and ask for the stream."""
+        ...
+
+    def acknowledge(
+        self, world_id: str, *, client_id: str, heard: Position, flat: Sequence[InstanceKey] = ()
+    ) -> JsonObject:
+        """Say how far was heard, and what is flat."""
+        ...
+
+    def lease_seconds(self, world_id: str) -> float:
+        """Return the lease of a world."""
+        ...
+
+
+class OrderGate(LocalGate):
     """A gate for the orders of one strategy; closed until proven open, and again when the proof is too old.
 
-    ``check`` never waits: it compares the monotonic clock with the lease of the last good answer. ``start`` runs a
-    daemon thread that asks at a third of the lease; ``poll`` does the same once, for callers with a loop of their own.
-    Only one of the two may be used, from one thread; any number of threads may call ``check``.
+    ``check`` never waits: it compares the monotonic clock with the lease of what was heard last. ``start`` runs a
+    daemon thread that listens to the stream and, while there is none, asks at a third of the lease. ``poll`` asks once,
+    for callers with a loop of their own. Only one of the two may be used, from one thread. A process that forks has
+    closed gates in its child; make new ones there.
     """
 
     def __init__(
@@ -58,47 +86,40 @@ class OrderGate:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare a closed gate for the given sides."""
+        super().__init__(world_id=world_id, strategy_id=strategy_id, sides=sides, rules=rules, monotonic=monotonic)
         self._source = source
-        self._world_id = world_id
-        self._strategy_id = strategy_id
-        self._rules = rules
-        self._monotonic = monotonic
-        self._shut = no_permission(rules)
-        self._held = {Side(side).value: self._shut for side in sides}
-        self._failure: str | None = None
-        self._pause_seconds = IDLE_POLL_SECONDS
+        self._live = source if isinstance(source, StreamSource) else None
+        self._on_flatten: OnFlatten | None = None
         self._ready = threading.Event()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._stream: EventStream | None = None
+        self._messenger: Messenger | None = None
+        _GATES.add(self)
 
-    def check(self, side: str, *, reduces: bool | None = None) -> Verdict:
-        """Judge an order of ``side``; ``reduces=None`` (not known) counts as increasing risk.
+    def on_flatten(self, callback: OnFlatten) -> Self:
+        """Have ``callback`` told, once for each wait, of an instance whose position the server wants closed.
 
-        A side the gate was not made for is closed. Takes no lock and does no I/O.
+        It is called on a thread of its own. Close the position, then ``acknowledge_flat``. Before ``start`` only.
         """
-        try:
-            held = self._held[side]
-        except KeyError:
-            held = self._shut
-        if self._monotonic() < held.deadline:
-            return held.exit if reduces is True else held.entry
-        return held.late_exit if reduces is True else held.late_entry
+        self._on_flatten = callback
+        return self
 
-    @property
-    def status(self) -> GateStatus:
-        """Return the state of the worst informed side."""
-        now = self._monotonic()
-        if all(now < held.deadline for held in self._held.values()):
-            return GateStatus.READY
-        if self._failure is not None:
-            return GateStatus.ERROR
-        known = all(held.activation is not None for held in self._held.values())
-        return GateStatus.STALE if known else GateStatus.NOT_READY
+    def acknowledge_flat(self, *sides: str) -> JsonObject:
+        """Say that the positions of these sides, all of the gate's where none is named, are closed.
 
-    @property
-    def failure(self) -> str | None:
-        """Return what went wrong at the last poll, None where nothing did."""
-        return self._failure
+        Returns ``released``, the waits that are over, and ``waiting``, those that began after what the gate has heard:
+        say it again later. May be said twice.
+
+        Raises:
+            WorldsError: the server refused.
+            SdkError: it cannot be reached, or the gate has not heard anything yet.
+        """
+        heard = self.position
+        if self._live is None or heard is None:
+            raise SdkError("nothing was heard from the server yet, so nothing can be acknowledged")
+        flat = self._instances(sides)
+        return self._live.acknowledge(self._world_id, client_id=self.client_id, heard=heard, flat=flat)
 
     def poll(self) -> float:
         """Ask once for every side and return after how many seconds to ask again.
@@ -107,40 +128,54 @@ class OrderGate:
         """
         failure = None
         leases = []
-        for side, held in self._held.items():
+        for side in self._held:
             try:
-                reading = self._ask(side, held)
+                reading = self._source.activation(
+                    self._world_id, self._strategy_id, side, known_etag=self._known_etag(side)
+                )
+                leases.append(self._answered(side, reading))
             except (SdkError, WorldsError) as error:
                 failure = f"{type(error).__name__}: {error}"
-                continue
-            self._held = {**self._held, side: renew(held, reading, rules=self._rules)}
-            leases.append(reading.lease_ms)
-        self._failure = failure
-        if all(held.activation is not None for held in self._held.values()):
-            self._ready.set()
-        self._pause_seconds = _pause_seconds(leases, before=self._pause_seconds)
-        return self._pause_seconds
+        return self._polled(leases, failure)
 
     def start(self) -> Self:
-        """Start asking in the background; the gate stays closed until the first answer."""
+        """Start listening in the background; the gate stays closed until the first answer."""
         if self._thread is None:
-            self._stopping.clear()
+            self._ending = False
+            self._ready, self._stopping = threading.Event(), threading.Event()
+            if self._live is not None:
+                self._messenger = Messenger(
+                    self._acknowledge, on_flatten=self._on_flatten, name=f"order-gate-word-{self._strategy_id}"
+                )
+                self._messenger.start()
             self._thread = threading.Thread(target=self._run, name=f"order-gate-{self._strategy_id}", daemon=True)
             self._thread.start()
         return self
 
+    def request_stop(self) -> None:
+        """Close at once and let the thread end by itself.
+
+        Takes no lock that an interrupted caller may hold, so a signal handler may call it.
+        """
+        if self._ending:
+            return
+        self._ending = True
+        self._shut_all()
+        self._stopping.set()
+        if (stream := self._stream) is not None:
+            stream.abort()
+
     def stop(self) -> None:
-        """Stop asking and close at once; waits for a question that is under way."""
-        if self._thread is not None:
-            self._stopping.set()
+        """Stop listening and close at once; waits for the thread, which may be in the middle of a question."""
+        self.request_stop()
+        if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join()
             self._thread = None
-        self._held = dict.fromkeys(self._held, self._shut)
-        self._ready.clear()
+        self._shut_all()
 
     def wait_until_ready(self, timeout_seconds: float) -> bool:
         """Wait until every side has had a good answer; tell whether that came in time."""
-        return self._ready.wait(timeout_seconds)
+        return self._ready.wait(timeout_seconds) and not self._ending
 
     def __enter__(self) -> Self:
         """Start."""
@@ -152,37 +187,94 @@ class OrderGate:
         """Stop."""
         self.stop()
 
-    def _ask(self, side: str, held: Permission) -> ActivationReading:
-        known = held.activation
-        reading = self._source.activation(
-            self._world_id, self._strategy_id, side, known_etag=known.etag if known else None
-        )
-        if (answer := reading.envelope) is not None:
-            told = (answer.world_id, answer.strategy_id, answer.side.value)
-            if told != (self._world_id, self._strategy_id, side):
-                raise ReplyInvalidError(f"asked about {self._strategy_id} {side}, told about {told}")
-        return reading
+    def _hold(self, book: Book) -> None:
+        super()._hold(book)
+        if all(held.activation is not None for held in book.values()):
+            self._ready.set()
+        if self._messenger is not None:
+            self._messenger.tell(self.position, book)
+
+    def _acknowledge(self, position: Position) -> None:
+        if self._live is not None:
+            self._live.acknowledge(self._world_id, client_id=self.client_id, heard=position)
 
     def _run(self) -> None:
+        """Listen; between two connections, and where there is no stream, ask."""
         try:
-            while not self._stopping.wait(self._poll_safely()):
-                pass
+            while not self._ending and self._goes_with_the_world():
+                pause = guarded(self._listen_and_tell, what=f"Listening for {self._strategy_id}", failed=self._defect)
+                self._poll_until(self._monotonic() + pause)
         finally:
             self._source.close()
+            if self._messenger is not None:
+                self._messenger.stop()
 
-    def _poll_safely(self) -> float:
-        """Poll; a defect must not end the thread silently, and it renews nothing."""
+    def _goes_with_the_world(self) -> bool:
+        """Tell whether the settings may be used; they are looked at before the first answer is taken, and again."""
+        if self._live is None or not self._rules.line.needs_lease:
+            return True
         try:
-            return self.poll()
-        except Exception as error:  # noqa: BLE001 - the thread must live on; it logs
-            _log.exception("The order gate of %s could not ask", self._strategy_id)
-            self._failure = f"{type(error).__name__}: {error}"
-            return self._pause_seconds
+            self._rules.line.check(self._live.lease_seconds(self._world_id))
+        except GateSettingsError as error:
+            _log.error("The order gate of %s stays closed: %s", self._strategy_id, error)
+            self._failed(error)
+            return False
+        except (SdkError, WorldsError) as error:
+            self._failed(error)
+        return True
+
+    def _listen_and_tell(self) -> float:
+        """Hear one stream to its end and return after how long to try the next one."""
+        if self._live is None or not self._rules.line.stream:
+            return float("inf")
+        before, hearing = self.counts.taken + self.counts.renewed, None
+        try:
+            with closing(self._open(self._live)) as stream:
+                hearing = self._listening(stream.sent_at)
+                self._listen(stream, hearing)
+        except (SdkError, WorldsError) as error:
+            self._failed(error)
+        self._stream = None
+        return self._reconnect.pause_seconds(
+            heard=self.counts.taken + self.counts.renewed > before, retry_ms=hearing.retry_ms if hearing else None
+        )
+
+    def _open(self, live: StreamSource) -> EventStream:
+        self._stream = stream = live.open_stream(
+            self._world_id, self._strategy_id, client_id=self.client_id, last_seen=self._last_seen()
+        )
+        if self._ending:  # asked to between the two
+            stream.abort()
+        return stream
+
+    def _listen(self, stream: EventStream, hearing: Hearing) -> None:
+        is_first, heard_at = True, self._monotonic()
+        while not self._ending:
+            patience = self._silence_seconds(is_first=is_first)
+            if self._take_in(hearing, stream.read(patience)):
+                is_first, heard_at = False, self._monotonic()
+            elif self._monotonic() - heard_at > patience:
+                raise ServerUnreachableError(f"the stream told nothing new for {patience:.1f} s")
+
+    def _poll_until(self, at: float) -> None:
+        pause = first_poll_seconds(self._pause_seconds, spread=random.random) if at < float("inf") else 0.0
+        while not self._stopping.wait(min(pause, max(0.0, at - self._monotonic()))) and self._monotonic() < at:
+            pause = guarded(self.poll, what=f"Asking for {self._strategy_id}", failed=self._defect)
+
+    def _defect(self, error: Exception) -> float:
+        """Note a defect; it renews nothing."""
+        self._failed(error)
+        return self._pause_seconds
 
 
-def _pause_seconds(leases: Sequence[float], *, before: float) -> float:
-    """Return a third of the shortest lease; without one, the pause before, but never a long one."""
-    shortest = min((lease for lease in leases if 0 < lease <= MAX_LEASE_MS), default=None)
-    if shortest is None:
-        return min(before, IDLE_POLL_SECONDS)
-    return max(MIN_POLL_SECONDS, shortest / 1000 / POLLS_PER_LEASE)
+_GATES: Final[WeakSet[OrderGate]] = WeakSet()
+
+
+def _close_in_child() -> None:
+    for gate in _GATES:
+        gate._ending = True  # noqa: SLF001 - its thread did not come along
+        gate._shut_all()  # noqa: SLF001
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_close_in_child)

@@ -27,7 +27,8 @@ class Permission:
     """Verdicts for one side, made once for each answer so that a check only compares a clock and picks one.
 
     ``entry`` is for orders that increase risk or may, ``exit`` for those that reduce it; ``late_entry`` and
-    ``late_exit`` count from ``deadline`` on.
+    ``late_exit`` count from ``deadline`` on. ``ends_at`` is when the activation changes by itself, on the clock of
+    ``deadline``; None where only its own answer knew, so that nothing but another answer may renew it.
     """
 
     activation: ActivationEnvelope | None
@@ -36,9 +37,12 @@ class Permission:
     exit: Verdict
     late_entry: Verdict
     late_exit: Verdict
+    ends_at: float | None = None
 
 
-def grant(activation: ActivationEnvelope | None, *, deadline: float, rules: GateRules) -> Permission:
+def grant(
+    activation: ActivationEnvelope | None, *, deadline: float, rules: GateRules, ends_at: float | None = None
+) -> Permission:
     """Work out the verdicts that ``judge`` gives before and after ``deadline``."""
 
     def verdict(*, reduces: bool, now: float) -> Verdict:
@@ -51,6 +55,7 @@ def grant(activation: ActivationEnvelope | None, *, deadline: float, rules: Gate
         exit=verdict(reduces=True, now=-math.inf),
         late_entry=verdict(reduces=False, now=0.0),
         late_exit=verdict(reduces=True, now=0.0),
+        ends_at=ends_at,
     )
 
 

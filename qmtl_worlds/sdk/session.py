@@ -73,7 +73,7 @@ class ApiSession:
             WorldsError: the server refused, by code.
             ResponseError: it refused in words that this client does not know.
         """
-        reply = self._send_patiently(self._request(call), attempts=call.attempts)
+        reply = self._send_patiently(self.request(call), attempts=call.attempts)
         if reply.status >= HTTPStatus.BAD_REQUEST:
             raise refusal(reply.status, reply.body)
         return reply
@@ -90,25 +90,9 @@ class ApiSession:
         """Pause the calling thread."""
         self._pause(seconds)
 
-    def _request(self, call: Call) -> Request:
-        headers = {
-            "Authorization": self._authorization,
-            "Accept": JSON_TYPE,
-            "X-Request-ID": uuid.uuid4().hex,
-            **call.headers,
-        }
-        if call.content is not None:
-            headers["Content-Type"] = call.content.content_type
-        given = {name: _query_text(value) for name, value in call.query.items() if value is not None}
-        target = f"{call.path}?{urlencode(given)}" if given else call.path
-        return Request(
-            method=call.method,
-            target=target,
-            headers=headers,
-            body=call.content.data if call.content else None,
-            repeatable=call.repeatable or call.method == "GET",
-            timeout_seconds=call.timeout_seconds or self._timeout_seconds,
-        )
+    def request(self, call: Call) -> Request:
+        """Return what is sent for a call."""
+        return make_request(call, authorization=self._authorization, timeout_seconds=self._timeout_seconds)
 
     def _send_patiently(self, request: Request, *, attempts: int) -> Reply:
         """Repeat what may be repeated, under one request id, while the server is away."""
@@ -121,6 +105,27 @@ class ApiSession:
                 return reply
             self._pause(FIRST_PAUSE_SECONDS * 2 ** (attempt - 1))
         return self._transport.send(request)
+
+
+def make_request(call: Call, *, authorization: str, timeout_seconds: float) -> Request:
+    """Return what is sent for a call, under a request id of its own."""
+    headers = {
+        "Authorization": authorization,
+        "Accept": JSON_TYPE,
+        "X-Request-ID": uuid.uuid4().hex,
+        **call.headers,
+    }
+    if call.content is not None:
+        headers["Content-Type"] = call.content.content_type
+    given = {name: _query_text(value) for name, value in call.query.items() if value is not None}
+    return Request(
+        method=call.method,
+        target=f"{call.path}?{urlencode(given)}" if given else call.path,
+        headers=headers,
+        body=call.content.data if call.content else None,
+        repeatable=call.repeatable or call.method == "GET",
+        timeout_seconds=call.timeout_seconds or timeout_seconds,
+    )
 
 
 def json_content(value: object) -> Content:

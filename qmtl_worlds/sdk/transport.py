@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
-from urllib.parse import urlsplit
 
+from qmtl_worlds.sdk.address import read_address
 from qmtl_worlds.sdk.errors import ServerUnreachableError
 
 MAX_REPLY_BYTES: Final = 64 * 1024 * 1024
@@ -69,11 +69,9 @@ class HttpTransport:
         Raises:
             ValueError: the address is not such a URL, or holds a user name or password.
         """
-        parts = urlsplit(base_url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username is not None:
-            raise ValueError("base_url must be http://host[:port][/prefix] or https://..., without credentials")
-        self._connection_type = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-        self._host, self._port, self._prefix = parts.hostname, parts.port, parts.path.rstrip("/")
+        address = read_address(base_url)
+        self._connection_type = http.client.HTTPSConnection if address.is_secure else http.client.HTTPConnection
+        self._host, self._port, self._prefix = address.host, address.port, address.prefix
         self._monotonic = monotonic
         self._kept = threading.local()
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Literal, assert_never
 
 from qmtl_worlds.contracts.activation import ActivationEnvelope, ActivationReason, GateLevel
+from qmtl_worlds.sdk.line import LineSettings
 
 VenueMode = Literal["paper", "live", "replay"]
 """Where the orders behind a gate go: to a simulated venue, to one with money, or into a replay of history."""
@@ -31,11 +32,12 @@ class GateStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class GateRules:
-    """What one gate was set up for; ``retry_after_ms`` is when asking again may help."""
+    """What one gate was set up for; ``retry_after_ms`` is when asking again may help, ``line`` how it is connected."""
 
     venue_mode: VenueMode = "paper"
     on_expiry: OnExpiry = "reduce_only"
     retry_after_ms: int = 1000
+    line: LineSettings = field(default_factory=LineSettings)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,8 @@ def judge(
 
     ``deadline`` and ``now`` are seconds of one monotonic clock; the permission holds while ``now < deadline``. Only
     ``reduces=True`` counts as reducing risk: such an order passes unless the gate is closed, is never scaled, and
-    passes after the deadline too unless ``rules.on_expiry`` or the world itself says closed. Without an activation, or with one for another
-    venue, nothing passes.
+    passes after the deadline too unless ``rules.on_expiry`` or the world itself says closed. Without an activation, or
+    with one for another venue, nothing passes.
     """
     if activation is None:
         return Verdict(allowed=False, weight=0.0, reason=NOT_READY, retry_after_ms=rules.retry_after_ms)

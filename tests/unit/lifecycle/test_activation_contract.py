@@ -220,3 +220,12 @@ def test_server_clock_that_ran_backwards_permits_nothing(server_ms: float) -> No
 
 def test_drain_is_longer_than_any_lease_on_a_clock_that_drifts() -> None:
     assert drain_seconds(lease_seconds=5.0, slack_seconds=0.25) == pytest.approx(5.255)
+
+
+def test_unconfirmed_answer_takes_no_place_and_leaves_its_own_to_the_next() -> None:
+    unsure = replace(OPEN, active=False, gate=GateLevel.REDUCE_ONLY, weight=0.0, reason="unconfirmed")
+
+    assert not supersedes(unsure, OPEN)
+    assert supersedes(OPEN, unsure)
+    assert supersedes(unsure, unsure)
+    assert not supersedes(OPEN, replace(unsure, etag=OPEN.etag.replace("1.42.0", "1.42.1")))

@@ -1,0 +1,106 @@
+"""One open stream of events, read by a thread."""
+
+from __future__ import annotations
+
+import http.client
+import socket
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from http import HTTPStatus
+from typing import Final, Protocol
+
+from qmtl_worlds.sdk.address import Address
+from qmtl_worlds.sdk.errors import ReplyInvalidError, SdkError, ServerUnreachableError, refusal
+from qmtl_worlds.sdk.transport import Request
+
+EVENT_STREAM: Final = "text/event-stream"
+CHUNK_BYTES: Final = 65_536
+MAX_REFUSAL_BYTES: Final = 65_536
+
+
+class EventStream(Protocol):
+    """Bytes of one stream, as they come."""
+
+    @property
+    def sent_at(self) -> float:
+        """Return the monotonic time just before the request was sent."""
+        ...
+
+    def read(self, timeout_seconds: float) -> bytes:
+        """Wait for more and return it; empty at the end of the stream.
+
+        Raises:
+            ServerUnreachableError: nothing came in time, or the connection broke.
+        """
+        ...
+
+    def abort(self) -> None:
+        """Make a ``read`` of another thread return; takes no lock, so a signal handler may call it."""
+        ...
+
+    def close(self) -> None:
+        """Close; only for the thread that reads."""
+        ...
+
+
+class HttpStream:
+    """An ``EventStream`` over ``http.client``; redirects and proxies are not followed."""
+
+    def __init__(self, address: Address, request: Request, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+        """Connect and ask.
+
+        Raises:
+            ServerUnreachableError: no answer in time.
+            WorldsError: the server refused, by code.
+            SdkError: the answer is no stream.
+        """
+        kind = http.client.HTTPSConnection if address.is_secure else http.client.HTTPConnection
+        self._connection = kind(address.host, address.port, timeout=request.timeout_seconds)
+        try:
+            self._connection.connect()
+            self._socket: socket.socket = self._connection.sock
+            self.sent_at = monotonic()
+            self._connection.request(request.method, address.prefix + request.target, headers=dict(request.headers))
+            self._response = self._connection.getresponse()
+            self._check()
+        except BaseException as error:
+            self._connection.close()
+            if isinstance(error, _FAILURES):
+                raise _broken(error) from error
+            raise
+
+    def read(self, timeout_seconds: float) -> bytes:
+        """Wait for more."""
+        try:
+            self._socket.settimeout(timeout_seconds)
+            return self._response.read1(CHUNK_BYTES)
+        except _FAILURES as error:
+            raise _broken(error) from error
+
+    def abort(self) -> None:
+        """Shut the connection down under its reader."""
+        with suppress(OSError):
+            socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close."""
+        self._response.close()
+        self._connection.close()
+
+    def _check(self) -> None:
+        status = self._response.status
+        if status >= HTTPStatus.BAD_REQUEST:
+            raise refusal(status, self._response.read(MAX_REFUSAL_BYTES))
+        kind = self._response.headers.get_content_type()
+        if status != HTTPStatus.OK or kind != EVENT_STREAM:
+            raise ReplyInvalidError(f"status {status} with {kind} is no stream")
+
+
+_FAILURES: Final = (OSError, http.client.HTTPException, ValueError)
+
+
+def _broken(error: Exception) -> SdkError:
+    if isinstance(error, SdkError):
+        return error
+    return ServerUnreachableError(f"The stream broke: {type(error).__name__}: {error}")
