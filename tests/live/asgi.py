@@ -38,9 +38,10 @@ class Event:
 
 
 async def django(scope: Scope, receive: Receive, send: Send) -> None:
-    """Stand in for Django: tell that the live side did not answer."""
+    """Stand in for Django: tell that the live side did not answer, and which body it left."""
+    body = (await receive()).get("body", b"") if scope["method"] == "POST" else b""
     await send({"type": "http.response.start", "status": NOT_HOT, "headers": []})
-    await send({"type": "http.response.body", "body": b""})
+    await send({"type": "http.response.body", "body": body})
 
 
 def scope_of(path: str, **headers: str) -> Scope:
@@ -55,9 +56,15 @@ def ask(live: Live, path: str, **headers: str) -> Answer:
     return asyncio.run(ask_on_loop(live, path, **headers))
 
 
-async def ask_on_loop(live: Live, path: str, **headers: str) -> Answer:
-    """Ask once, on the running loop."""
+def tell(live: Live, path: str, body: object, **headers: str) -> Answer:
+    """Post JSON."""
+    return asyncio.run(ask_on_loop(live, path, body=body, **headers))
+
+
+async def ask_on_loop(live: Live, path: str, *, body: object = None, **headers: str) -> Answer:
+    """Ask once, on the running loop; with a body, post it as JSON."""
     answer = Answer()
+    scope = {**scope_of(path, **headers), "method": "GET" if body is None else "POST"}
 
     async def send(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -67,9 +74,9 @@ async def ask_on_loop(live: Live, path: str, **headers: str) -> Answer:
             answer.body += message.get("body", b"")
 
     async def receive() -> Message:
-        return {"type": "http.request"}
+        return {"type": "http.request", "body": b"" if body is None else json.dumps(body).encode()}
 
-    await live(scope_of(path, **headers), receive, send)
+    await live(scope, receive, send)
     return answer
 
 

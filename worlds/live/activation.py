@@ -36,6 +36,10 @@ class Questions:
         """Begin empty."""
         self._read: dict[bytes, Question] = {}
 
+    def __len__(self) -> int:
+        """Count what is kept."""
+        return len(self._read)
+
     def read(self, query: bytes) -> Question | None:
         """Return what a query asks; None where another route must answer, or refuse."""
         found = self._read.get(query)

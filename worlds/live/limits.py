@@ -49,6 +49,10 @@ class Budgets:
         self._rate = rate
         self._budgets: dict[bytes, Budget] = {}
 
+    def __len__(self) -> int:
+        """Count the callers that are known."""
+        return len(self._budgets)
+
     def wait(self, key: bytes, *, now: float) -> float:
         """Take one of the caller's, and return 0, or the seconds until it has one."""
         budget = self._budgets.get(key)
