@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from qmtl_worlds.contracts.states import LIVE_STATES, TERMINAL_STATES, RunState
+from qmtl_worlds.failpoints import every_point
 from torture.children import Child
 from torture.people import DAYS, MEMBERS
 from torture.stage import PATIENCE_SECONDS, Stage
@@ -148,7 +149,7 @@ class Life:
     def _let_die(self, scene: Scene) -> None:
         """Let somebody die at the target: a worker, the tick, or whoever undoes a switch."""
         state = scene.target.rpartition("/")[2]
-        if scene.target.startswith("tick."):
+        if scene.target.startswith(("tick.", "relay.")):
             self._let_a_tick_die(scene)
         elif state == RunState.HELD:
             self._wear_out(scene)
@@ -219,7 +220,7 @@ class Life:
 
     def _trouble(self, *, kinds: tuple[str, ...] = ("kill", "delay")) -> str:
         """Return a fault at some point that a worker comes by."""
-        of_workers = [name for name in self._stage.points if not name.startswith((*OF_OPERATORS, "tick."))]
+        of_workers = [name for name in every_point() if not name.startswith((*OF_OPERATORS, "tick.", "relay."))]
         point, kind = self._dice.choice(of_workers), self._dice.choice(kinds)
         return (
             f"{point}=kill"

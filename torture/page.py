@@ -15,7 +15,6 @@ from torture.tally import Tally, added, quantile, read_reports
 ROOT: Final = Path(__file__).resolve().parent.parent
 PAGE: Final = ROOT / "RELIABILITY.md"
 _FOUND: Final = ROOT / "formal" / "README.md"
-_RECORD: Final = ROOT / "torture" / "found.md"
 READS: Final = {
     "api_reads": "API, consistent",
     "redis_reads": "copies in Redis",
@@ -82,10 +81,8 @@ def _mutants(total: Tally) -> str:
 
 
 def _record() -> str:
-    """Return what the models have found, and what the storms have."""
-    text = _FOUND.read_text(encoding="utf-8").split("## What they have found\n")[1].split("\n## ")[0].strip()
-    more = _RECORD.read_text(encoding="utf-8").strip() if _RECORD.exists() else ""
-    return f"{text}\n{more}".strip()
+    """Return what formal/README.md keeps of it."""
+    return _FOUND.read_text(encoding="utf-8").split("## What they have found\n")[1].split("\n## ")[0].strip()
 
 
 def _runs(stored: list[Mapping[str, Any]]) -> str:

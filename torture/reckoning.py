@@ -10,6 +10,7 @@ from typing import Final
 from django.db.models import Count
 
 from audit.verification import verify_stored_chain
+from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.contracts.states import TERMINAL_STATES
 from torture.stage import Stage
 from worlds.models import ActivationSet, ApplyRun, GateHold, OutboxEvent, World
@@ -72,9 +73,14 @@ def _check_rest(stage: Stage, world_id: str) -> None:
 def _check_copy(stage: Stage, world_id: str) -> None:
     """After the last fault Redis equals the rows within 5 s (I26)."""
     until = time.monotonic() + REPAIR_SECONDS
-    position = position_of(World.objects.get(id=world_id))
-    while (copy := read_copy(world_id)) is None or copy.position != position:
+    while (copy := read_copy(world_id)) is None or copy.position != _position(world_id):
         if time.monotonic() > until:
-            stage.tally.problem("violation", "Redis was not repaired", world=world_id, rows=position, copy=copy)
+            stage.tally.problem(
+                "violation", "Redis was not repaired", world=world_id, rows=_position(world_id), copy=copy
+            )
             return
         time.sleep(0.1)
+
+
+def _position(world_id: str) -> Position:
+    return position_of(World.objects.get(id=world_id))

@@ -22,6 +22,7 @@ from torture.history import sign_writes
 from torture.observer import observe
 from torture.operations import operate
 from torture.people import POLICY
+from torture.proxy import carry
 from torture.runner import trade
 from worlds.models import PolicyVersion
 from worlds.services.advance import advance
@@ -130,5 +131,6 @@ ROLES: Final[Mapping[str, Callable[[Tell, Words], None]]] = {
     "operator": operate,
     "locker": hold_the_lock,
     "runner": trade,
+    "wire": carry,
     "observer": observe,
 }

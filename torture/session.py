@@ -18,7 +18,7 @@ from formal.patches import MEANINGS
 from qmtl_worlds.failpoints import every_point
 from torture import history, people
 from torture.servers import Servers
-from torture.storm import Plan, rage
+from torture.storm import LEASE_MS, Plan, rage
 from torture.tally import Tally, quantile
 
 MUTANT_SECONDS: Final = 40.0
@@ -32,6 +32,7 @@ class Aim(NamedTuple):
     points: tuple[str, ...] = _STEPS
     action: str = ""
     gentle: bool = False
+    lease_ms: int = LEASE_MS
 
 
 AIMS: Final[Mapping[str, Aim]] = defaultdict(
@@ -39,8 +40,8 @@ AIMS: Final[Mapping[str, Aim]] = defaultdict(
     B1=Aim(("hold.after_commit/freeze",)),
     B2=Aim(("advance.between_steps",), "delay:0.7"),
     B8=Aim(("advance.after_commit/rolling_back", "advance.after_commit/rolled_back")),
-    B10=Aim(("advance.before_commit/freezing",), "delay:0.9", gentle=True),
-    B11=Aim(("evaluate.after_commit",), gentle=True),
+    B10=Aim(("advance.before_commit/freezing",), "delay:2.5", gentle=True, lease_ms=3000),
+    B11=Aim(("evaluate.after_commit",), gentle=True, lease_ms=3000),
     B13=Aim(("advance.after_commit/draining",), gentle=True),
 )
 

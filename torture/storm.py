@@ -50,6 +50,7 @@ class Plan:
     weather: bool = False
     action: str = ""
     gentle: bool = False
+    lease_ms: int = LEASE_MS
 
 
 def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
@@ -58,7 +59,7 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
     name = f"{plan.seed}-{time.monotonic_ns() % 10**6}".lower()
     folder = servers.folder / name
     folder.mkdir()
-    worlds = [found_world(f"w{number}-{name}", lease_ms=LEASE_MS).id for number in range(plan.worlds)]
+    worlds = [found_world(f"w{number}-{name}", lease_ms=plan.lease_ms).id for number in range(plan.worlds)]
     with nursery(folder, worlds=worlds, mutants=plan.mutants) as children:
         stage = Stage(
             children=children,
@@ -66,7 +67,7 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
             folder=folder,
             server=f"http://127.0.0.1:{free_port()}",
             tokens=dict(tokens()),
-            lease_seconds=LEASE_MS / 1000,
+            lease_seconds=plan.lease_ms / 1000,
             points=plan.points,
             action=plan.action,
             gentle=plan.gentle,
@@ -85,9 +86,14 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
 @contextmanager
 def standing(stage: Stage, plan: Plan, worlds: Sequence[str]) -> Iterator[Watch]:
     """Let web, tick, Runners and the observer run; at the end take in what the observer has seen."""
-    stage.standing.add("web", "web", port=int(stage.server.rpartition(":")[2]))
+    port = int(stage.server.rpartition(":")[2])
+    stage.standing.add("web", "web", port=port)
+    server = stage.server
     stage.standing.add("tick", "tick")
     if plan.weather:
+        wire = free_port()
+        server = f"http://127.0.0.1:{wire}"
+        stage.standing.add("wire", "wire", port=wire, target=port, seed=plan.seed)
         stage.standing.add("worker", "celery", nickname="worker")
         for number in range(2):
             stage.standing.add("beat", "beat", schedule=str(stage.folder / f"beat-{number}"))
@@ -95,10 +101,11 @@ def standing(stage: Stage, plan: Plan, worlds: Sequence[str]) -> Iterator[Watch]
         stage.standing.add(
             "Runner",
             "runner",
-            server=stage.server,
+            server=server,
             token=stage.tokens["runner"],
             gates=[[world, name] for world in worlds for name in MEMBERS][number :: plan.runners],
             log=str(stage.folder / f"runner-{number}.jsonl"),
+            slow=number == 0,
         )
     watch = Watch(
         stage.children.start(
@@ -107,7 +114,7 @@ def standing(stage: Stage, plan: Plan, worlds: Sequence[str]) -> Iterator[Watch]
             token=stage.tokens["runner"],
             worlds=list(worlds),
             folder=str(stage.folder),
-            lease_ms=LEASE_MS,
+            lease_ms=plan.lease_ms,
             slack_seconds=SLACK_SECONDS,
         )
     )
