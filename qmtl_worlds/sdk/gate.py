@@ -17,8 +17,8 @@ from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.sdk.boundary import guarded
-from qmtl_worlds.sdk.errors import GateSettingsError, SdkError, ServerUnreachableError
-from qmtl_worlds.sdk.hearing import Book, Hearing
+from qmtl_worlds.sdk.errors import GateSettingsError, SdkError
+from qmtl_worlds.sdk.hearing import Book
 from qmtl_worlds.sdk.local_gate import LocalGate, first_poll_seconds
 from qmtl_worlds.sdk.messenger import Messenger, OnFlatten
 from qmtl_worlds.sdk.permission import ActivationReading
@@ -227,17 +227,16 @@ class OrderGate(LocalGate):
         """Hear one stream to its end and return after how long to try the next one."""
         if self._live is None or not self._rules.line.stream:
             return float("inf")
-        before, hearing = self.counts.taken + self.counts.renewed, None
+        hearing = None
         try:
             with closing(self._open(self._live)) as stream:
                 hearing = self._listening(stream.sent_at)
-                self._listen(stream, hearing)
+                while not self._ending:
+                    self._take_in(hearing, stream.read(self._patience_seconds()))
         except (SdkError, WorldsError) as error:
             self._failed(error)
         self._stream = None
-        return self._reconnect.pause_seconds(
-            heard=self.counts.taken + self.counts.renewed > before, retry_ms=hearing.retry_ms if hearing else None
-        )
+        return self._away_seconds(hearing)
 
     def _open(self, live: StreamSource) -> EventStream:
         self._stream = stream = live.open_stream(
@@ -246,15 +245,6 @@ class OrderGate(LocalGate):
         if self._ending:  # asked to between the two
             stream.abort()
         return stream
-
-    def _listen(self, stream: EventStream, hearing: Hearing) -> None:
-        is_first, heard_at = True, self._monotonic()
-        while not self._ending:
-            patience = self._silence_seconds(is_first=is_first)
-            if self._take_in(hearing, stream.read(patience)):
-                is_first, heard_at = False, self._monotonic()
-            elif self._monotonic() - heard_at > patience:
-                raise ServerUnreachableError(f"the stream told nothing new for {patience:.1f} s")
 
     def _poll_until(self, at: float) -> None:
         pause = first_poll_seconds(self._pause_seconds, spread=random.random) if at < float("inf") else 0.0

@@ -62,6 +62,8 @@ class LocalGate:
         self._pause_seconds = IDLE_POLL_SECONDS
         self._lease_seconds: float | None = None
         self._may_resume = False
+        self._has_heard = False
+        self._heard_at = 0.0
         self._reconnect = Reconnect(random.random)
         self.client_id = rules.line.client_id or _client_id(strategy_id)
         self.counts = Counts()
@@ -144,6 +146,7 @@ class LocalGate:
         """Begin to hear a connection whose request was sent at ``sent_at``."""
         self.counts.connected += 1
         self._may_resume = True
+        self._has_heard, self._heard_at = False, self._monotonic()
         return Hearing(sent_at=sent_at, world_id=self._world_id, strategy_id=self._strategy_id, rules=self._rules)
 
     def _last_seen(self) -> Position | None:
@@ -155,8 +158,22 @@ class LocalGate:
         )
         return positions.pop() if self._may_resume and told_in_full and len(positions) == 1 else None
 
-    def _take_in(self, hearing: Hearing, data: bytes) -> bool:
-        """Take in bytes of a stream; tells whether there was anything in them to go by.
+    def _patience_seconds(self) -> float:
+        """Return how long to wait for more of the stream.
+
+        Raises:
+            ServerUnreachableError: too much time has passed without anything to go by.
+        """
+        allowed = FIRST_FRAME_SECONDS
+        if self._has_heard:
+            allowed = self._rules.line.silence_seconds(self._lease_seconds)
+        left = self._heard_at + allowed - self._monotonic()
+        if left <= 0:
+            raise ServerUnreachableError(f"the stream told nothing new for {allowed:.1f} s")
+        return left
+
+    def _take_in(self, hearing: Hearing, data: bytes) -> None:
+        """Take in bytes of a stream.
 
         Raises:
             ServerUnreachableError: the stream has ended.
@@ -164,27 +181,32 @@ class LocalGate:
         """
         if not data:
             raise ServerUnreachableError("the stream ended")
-        told = False
         try:
             for frame in hearing.read(data):
-                told |= self._hear(hearing, frame)
+                self._hear(hearing, frame)
         except ReplyInvalidError:
             self._may_resume = False
             raise
-        return told
 
-    def _hear(self, hearing: Hearing, frame: Frame | End) -> bool:
-        book, heard = hearing.hear(self._held, frame, now=self._monotonic())
+    def _away_seconds(self, hearing: Hearing | None) -> float:
+        """Return how long to stay away after a connection; ``hearing`` is None where there was none."""
+        if hearing is None:
+            return self._reconnect.pause_seconds(heard=False, retry_ms=None)
+        return self._reconnect.pause_seconds(heard=self._has_heard, retry_ms=hearing.retry_ms)
+
+    def _hear(self, hearing: Hearing, frame: Frame | End) -> None:
+        now = self._monotonic()
+        book, heard = hearing.hear(self._held, frame, now=now)
         self._hold(book)
         self._count(heard)
         if heard is Heard.REFUSED:
-            return False
+            return
         self._failure = None
+        self._has_heard, self._heard_at = True, now
         if not isinstance(frame, End) and frame.lease_ms > 0:
             self._lease_seconds = min(frame.lease_ms, MAX_LEASE_MS) / 1000
-        if is_outdated(self._held, now=self._monotonic()):
+        if is_outdated(self._held, now=now):
             raise ReplyInvalidError("what was told is no longer so; the stream has to begin anew")
-        return True
 
     def _count(self, heard: Heard) -> None:
         counts = self.counts
@@ -195,11 +217,6 @@ class LocalGate:
                 counts.renewed += 1
             case Heard.REFUSED:
                 counts.refused += 1
-
-    def _silence_seconds(self, *, is_first: bool) -> float:
-        """Return how long to wait for the next frame."""
-        line = self._rules.line
-        return FIRST_FRAME_SECONDS if is_first else line.silence_seconds(self._lease_seconds)
 
     def _failed(self, error: Exception) -> None:
         """Note what went wrong; a stream that the server has ended for good takes its permissions with it."""

@@ -11,7 +11,7 @@ from http import HTTPStatus
 from typing import Final, Protocol
 
 from qmtl_worlds.sdk.address import Address
-from qmtl_worlds.sdk.errors import ReplyInvalidError, SdkError, ServerUnreachableError, refusal
+from qmtl_worlds.sdk.errors import ReplyInvalidError, ServerUnreachableError, refusal
 from qmtl_worlds.sdk.transport import Request
 
 EVENT_STREAM: Final = "text/event-stream"
@@ -64,11 +64,9 @@ class HttpStream:
             self._connection.request(request.method, address.prefix + request.target, headers=dict(request.headers))
             self._response = self._connection.getresponse()
             self._check()
-        except BaseException as error:
+        except _FAILURES as error:
             self._connection.close()
-            if isinstance(error, _FAILURES):
-                raise _broken(error) from error
-            raise
+            raise _broken(error) from error
 
     def read(self, timeout_seconds: float) -> bytes:
         """Wait for more."""
@@ -91,16 +89,17 @@ class HttpStream:
     def _check(self) -> None:
         status = self._response.status
         if status >= HTTPStatus.BAD_REQUEST:
-            raise refusal(status, self._response.read(MAX_REFUSAL_BYTES))
+            body = self._response.read(MAX_REFUSAL_BYTES)
+            self._connection.close()
+            raise refusal(status, body)
         kind = self._response.headers.get_content_type()
         if status != HTTPStatus.OK or kind != EVENT_STREAM:
+            self._connection.close()
             raise ReplyInvalidError(f"status {status} with {kind} is no stream")
 
 
-_FAILURES: Final = (OSError, http.client.HTTPException, ValueError)
+_FAILURES: Final = (OSError, http.client.HTTPException)
 
 
-def _broken(error: Exception) -> SdkError:
-    if isinstance(error, SdkError):
-        return error
+def _broken(error: Exception) -> ServerUnreachableError:
     return ServerUnreachableError(f"The stream broke: {type(error).__name__}: {error}")
