@@ -42,6 +42,8 @@ POINTS: Final[Mapping[str, tuple[str, ...]]] = {
     "rollback.after_commit": (),
     "hold.before_commit": ("freeze", "unfreeze"),
     "hold.after_commit": ("freeze", "unfreeze"),
+    "kill.before_commit": (),
+    "kill.after_commit": (),
     "evaluate.before_commit": (),
     "evaluate.after_commit": (),
     "project.before_time": (),
