@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -79,7 +80,7 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
             _live(stage, plan, worlds, Surroundings(observer, weather, say))
             _count_kills(stage)
             if not stage.stopped.is_set():
-                reckon(stage, worlds)
+                stage.read(partial(reckon, stage, worlds))  # connections may have been cut just now
     return tally
 
 
