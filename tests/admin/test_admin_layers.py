@@ -53,7 +53,7 @@ def test_override_is_laid_shown_and_ended_by_two_people(
     assert "bad fills" in shown
     assert "Loosen the override of good|long" in asked
     assert lies_still == 1
-    assert "Granted: loosen the override of good|long." in granted
+    assert "Granted: Loosen the override of good|long." in granted
     assert not Override.objects.exists()
 
 
@@ -149,7 +149,7 @@ def test_tripped_circuit_shows_its_figures_and_is_reset(
     reset = text_of(press(client, applied, "reset-circuit", high_water_mark="reset"))
 
     assert "Risk circuit tripped" in tripped
-    assert "Drawdown 16.00 % 10.00 % over its limit" in tripped
+    assert "Drawdown 16.00 % of 10.00 % over its limit" in tripped
     assert "High-water mark 1,000.00 of" in tripped
     assert "The circuit is reset." in reset
     assert "High-water mark 840.00 of" in reset

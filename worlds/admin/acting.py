@@ -124,6 +124,10 @@ class ActingAdmin(ScopedAdmin):
         """Return the id of the world that decides who may press the row's buttons."""
         return str(row.world_id)
 
+    def name_of(self, row: Any) -> str:
+        """Return what the pages call the row."""
+        return str(row)
+
     def permission_of(self, button: Button, _row: Any) -> str:
         """Return what a person needs to press the button of this row."""
         return button.permission
@@ -256,7 +260,8 @@ class ActingAdmin(ScopedAdmin):
         context = {
             **self.admin_site.each_context(request),
             **details.context,
-            "title": button.label if row is None else f"{button.label}: {row}",
+            "title": button.label if row is None else f"{button.label}: {self.name_of(row)}",
+            "row_name": "" if row is None else self.name_of(row),
             "opts": self.opts,
             "list_name": label_of(self.model.__name__),
             "row": row,

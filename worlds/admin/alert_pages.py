@@ -83,7 +83,7 @@ class AlertAdmin(ActingAdmin):
             reason="Seen",
         ),
     )
-    list_display = ("kind_shown", "severity_shown", "subject", "world_shown", "state_shown", "raised_at", "seen_by")
+    list_display = ("kind_shown", "severity_shown", "subject", "world_shown", "state_shown", "raised_at")
     list_filter = (StateFilter, "severity", "kind")
     search_fields = ("kind", "subject", "acknowledged_by")
     date_hierarchy = "raised_at"
@@ -107,11 +107,6 @@ class AlertAdmin(ActingAdmin):
     def state_shown(self, alert: Alert) -> SafeString:
         """Show whether it is open."""
         return badge_html(state_of(alert))
-
-    @admin.display(description="acknowledged by", ordering="acknowledged_by")
-    def seen_by(self, alert: Alert) -> str:
-        """Show who has seen it."""
-        return alert.acknowledged_by.removeprefix("person:")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         """Offer the action to whoever may acknowledge somewhere; the service asks again for each world."""

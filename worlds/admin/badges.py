@@ -24,6 +24,8 @@ SHAPES: Final[Mapping[Tone, str]] = {
 
 _TONES: Final[Mapping[str, Tone]] = {
     "open": "good",
+    "has it": "good",
+    "behind": "warn",
     "reduce_only": "warn",
     "closed": "bad",
     "ACTIVE": "calm",

@@ -65,7 +65,11 @@ class OverrideForm(ReasonForm):
         initial=INACTIVE,
     )
     percent = forms.FloatField(
-        label="At most, in % of capital", min_value=0.01, max_value=100, required=False, help_text="For the share only."
+        label="At most, in % of capital",
+        min_value=0.01,
+        max_value=100,
+        required=False,
+        help_text="Counts for “at most a share of capital” only.",
     )
     hours = forms.FloatField(
         label="Ends by itself after hours",

@@ -27,7 +27,7 @@ from worlds.selectors import find_override, get_world, holds_of, members_of, pos
 from worlds.services.activation import activation_of
 from worlds.stores.clock import database_now, world_now
 
-BESIDE: Final = frozenset({"unbind", "override", "kill"})
+HEADING: Final = frozenset({"unbind", "override", "kill"})
 """The buttons at the top; the others stand beside what they change."""
 
 
@@ -94,8 +94,8 @@ class InstancePage(ActingAdmin, register.StrategyInstanceAdmin):
             "holds": holds_view(world, holds, overrides=layers, grants=grants, now=now),
             "overrides": overrides_view(layers, holds, grants=grants, now=now),
             "waiting": [(what_is_asked(one), reopening_needs(one), page_address(one)) for one in asked],
-            "buttons": [link for link in offered if link.name in BESIDE],
-            "beside": [link for link in offered if link.name not in BESIDE],
+            "buttons": [link for link in offered if link.name in HEADING],
+            "beside": [link for link in offered if link.name == "let-exits-through"],
         }
 
 

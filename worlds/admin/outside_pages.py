@@ -1,13 +1,13 @@
-"""What is measured from outside, and who listens there: equity, the circuit's memory, the relay, Runners."""
+"""What is measured from outside, and how far it is told there: equity, the circuit's memory, the relay."""
 
 from __future__ import annotations
 
 from django.contrib import admin
 from django.utils.safestring import SafeString
 
-from worlds.admin.badges import badge_html, code_html
+from worlds.admin.badges import badge_html
 from worlds.admin.scoped import ScopedAdmin, world_link
-from worlds.models import CircuitState, EquitySnapshot, Relay, RunnerSession
+from worlds.models import CircuitState, EquitySnapshot, Relay
 
 
 @admin.register(EquitySnapshot)
@@ -71,30 +71,3 @@ class RelayAdmin(ScopedAdmin):
     def behind(self, row: Relay) -> int:
         """Count the changes that the bus has not been told of."""
         return max(0, row.world.sequence - row.relayed)
-
-
-@admin.register(RunnerSession)
-class RunnerSessionAdmin(ScopedAdmin):
-    """Runners as they were last heard of; for display, never for a decision."""
-
-    list_display = ("client_shown", "world_shown", "connection", "heard", "skew_ms", "seen_at", "acknowledged_at")
-    list_filter = ("connection",)
-    list_select_related = ("world",)
-    search_fields = ("client_id", "token")
-    date_hierarchy = "seen_at"
-    readonly_fields = ("heard",)
-
-    @admin.display(description="client", ordering="client_id")
-    def client_shown(self, row: RunnerSession) -> SafeString:
-        """Show the client id."""
-        return code_html(row.client_id)
-
-    @admin.display(description="world", ordering="world_id")
-    def world_shown(self, row: RunnerSession) -> SafeString:
-        """Lead to the world."""
-        return world_link(row.world_id)
-
-    @admin.display(description="has heard")
-    def heard(self, row: RunnerSession) -> str:
-        """Show how far it has heard, beside where its world is."""
-        return f"{row.incarnation}.{row.sequence}.{row.hold_sequence} of {row.world.incarnation}.{row.world.sequence}"

@@ -13,6 +13,7 @@ from worlds.admin import (
     register_pages,
     reopenings,
     runs,
+    sessions,
     world,
 )
 
@@ -27,5 +28,6 @@ MODULES = (
     register_pages,
     reopenings,
     runs,
+    sessions,
     world,
 )

@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from worlds.admin.access import grants_of, user_of
-from worlds.admin.acting import ActingAdmin, Button, ButtonLink, Done, Page, Status, Submission
+from worlds.admin.acting import ActingAdmin, Button, ButtonLink, Details, Done, Page, Status, Submission
 from worlds.admin.badges import badge, badge_html
 from worlds.admin.forms import ReasonForm, SecondPersonForm
 from worlds.admin.reopening_words import details_of, grant_permission, is_yours, what_is_asked, who_grants
@@ -33,12 +33,16 @@ _AFTER_GRANT: Final = {
 def _grant(sent: Submission) -> Done:
     at = reauthenticated_at(sent.request.session)
     row = grant(world_id=sent.target.world_id, reopening_id=sent.target.pk, reauthenticated_at=at, act=sent.act)
-    return Done(f"Granted: {what_is_asked(row)[0].lower()}{what_is_asked(row)[1:]}.", page_address(row))
+    return Done(f"Granted: {what_is_asked(row)}.", page_address(row))
 
 
 def _reject(sent: Submission) -> Done:
     row = reject(world_id=sent.target.world_id, reopening_id=sent.target.pk, act=sent.act)
     return Done("It stays closed.", page_address(row))
+
+
+def _details(_request: HttpRequest, row: Reopening) -> Details:
+    return Details("admin/worlds/asked.html", {"reopening": row, "details": details_of(row)})
 
 
 def _waits(row: Reopening) -> bool:
@@ -57,6 +61,9 @@ def _button(
         form=form,
         tone="primary" if name == "grant" else "plain",
         shown=_waits,
+        details=lambda _request, row: Details(
+            "admin/worlds/asked.html", {"reopening": row, "details": details_of(row)}
+        ),
     )
 
 
@@ -80,6 +87,10 @@ class ReopeningAdmin(ActingAdmin):
     list_filter = ("state", "subject")
     search_fields = ("scope", "requested_by", "decided_by", "reason")
     date_hierarchy = "requested_at"
+
+    def name_of(self, row: Any) -> str:
+        """Return what is asked for."""
+        return what_is_asked(row)
 
     def permission_of(self, button: Button, row: Any) -> str:
         """Ask for the right to grant this subject; whoever asked may take it back with the right to ask."""

@@ -90,12 +90,18 @@ def stops_of(world: World, holds: Iterable[Hold]) -> tuple[StopView, ...]:
         ),
         _stop(
             "Suspend",
-            "No order passes, exits neither. The active set is kept.",
+            "No order passes, exits are blocked too. The active set is kept.",
             ("suspend", "take-up"),
             on=world.state == World.State.SUSPENDED,
             tone="bad",
         ),
-        _stop("Kill", _kill_words(kills), ("kill", "let-exits-through", "lift-kill"), on=bool(kills), tone="bad"),
+        _stop(
+            "Kill",
+            _kill_words(kills),
+            ("let-exits-through", "lift-kill") if kills else ("kill",),
+            on=bool(kills),
+            tone="bad",
+        ),
     )
 
 
