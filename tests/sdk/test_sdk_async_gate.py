@@ -24,6 +24,14 @@ from tests.sdk.activations import STRATEGY, WORLD, Clock, activation, wire_activ
 from tests.sdk.wire import SHUT, PlayedServer, PlayedStream, end_frame, entry, frame, shut_frame
 
 
+async def until(is_so: Callable[[], bool]) -> None:
+    for _ in range(20_000):
+        if is_so():
+            return
+        await asyncio.sleep(0.001)
+    raise TimeoutError
+
+
 @dataclass(slots=True)
 class AsyncStreamOf:
     """A played stream, awaited."""
@@ -36,8 +44,7 @@ class AsyncStreamOf:
 
     async def read(self, timeout_seconds: float) -> bytes:
         self.stream.timeouts.append(timeout_seconds)
-        while self.stream.parts.empty():
-            await asyncio.sleep(0)
+        await until(lambda: not self.stream.parts.empty())
         return self.stream.read(timeout_seconds)
 
     def close(self) -> None:
@@ -78,12 +85,6 @@ def gate_of(server: PlayedServer, *, line: LineSettings | None = None) -> AsyncO
         rules=GateRules(line=line or LineSettings(client_id="me")),
         monotonic=Clock(101.0),
     )
-
-
-async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not is_so():
-            await asyncio.sleep(0.001)
 
 
 def polled() -> ActivationReading:
