@@ -91,6 +91,8 @@ def say_figures(tally: Tally, *, seconds: float) -> None:
         f"gate polls {counts['gate_polls']}), permissions {counts['permissions']}",
         f"recovery p50 {quantile(tally.recoveries, 0.5):.2f} s, p99 {quantile(tally.recoveries, 0.99):.2f} s, "
         f"max {quantile(tally.recoveries, 1):.2f} s of {len(tally.recoveries)}",
+        f"kill committed p50 {quantile(tally.kill_latencies, 0.5):.3f} s, "
+        f"p99 {quantile(tally.kill_latencies, 0.99):.3f} s of {len(tally.kill_latencies)}",
         f"violations {tally.problems_of('violation')}, lost {tally.problems_of('lost')}, "
         f"duplicated {tally.problems_of('duplicated')}, stuck {tally.problems_of('stuck')}",
         f"counts {dict(counts)}",
