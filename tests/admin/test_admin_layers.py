@@ -191,6 +191,15 @@ def test_hold_names_what_takes_it_away(applied: World, alice: User, bob: User, s
     assert "exchange outage Lifted by operator or risk" in for_bob
 
 
+def test_suspension_is_told_with_who_and_why(applied: World, alice: User, bob: User, sign_in: SignIn) -> None:
+    press(sign_in(alice), applied, "suspend", reason="maintenance")
+
+    shown = page(sign_in(bob), applied)
+
+    assert "closed suspended whole world" in shown
+    assert "alice maintenance Take up again" in shown
+
+
 def test_closing_shows_what_is_committed_and_what_is_effective(applied: World, alice: User, sign_in: SignIn) -> None:
     client = sign_in(alice)
     press(client, applied, "freeze")

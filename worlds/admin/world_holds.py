@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
+from audit.models import AuditEvent
 from qmtl_worlds.contracts.acts import Grants
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.lifecycle.holds import HoldKind
@@ -166,16 +167,18 @@ def _filed(world: World, scope: str, actor: str, reason: str, at: datetime) -> G
 
 
 def _suspended(world: World) -> list[GateHold]:
-    """Return the hold of a world that is not in use; no row stands for it."""
+    """Return the hold of a world that is not in use; no row stands for it, so the audit says who and why."""
     if world.state != World.State.SUSPENDED:
         return []
+    told = AuditEvent.objects.filter(chain=world.id, kind="world.suspended").order_by("-seq").first()
     return [
         GateHold(
             world=world,
             kind=HoldKind.SUSPENDED.value,
             owner=world.id,
             level="closed",
-            placed_by="",
-            placed_at=world.changed_at,
+            reason=told.reason if told else "",
+            placed_by=told.actor if told else "",
+            placed_at=told.at if told else world.changed_at,
         )
     ]
