@@ -1,0 +1,37 @@
+"""Play histories of the state machine, as a seed decides them."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import hypothesis
+from hypothesis import HealthCheck, Phase, settings
+from hypothesis.stateful import get_state_machine_test
+
+from tests.faults.stateful_machine import machine_on
+from tests.faults.stateful_stage import Stage
+
+HISTORY: Final = 50
+HISTORIES: Final = 12
+
+
+def play(stage: Stage, seed: int, *, shrink: bool = True) -> None:
+    """Play twelve histories; one that fails is cut down to the acts that it takes, unless there is no time to.
+
+    Raises:
+        AssertionError: the sides differ, or an invariant is broken.
+    """
+    test = get_state_machine_test(
+        machine_on(stage),
+        settings=settings(
+            max_examples=HISTORIES,
+            stateful_step_count=HISTORY,
+            deadline=None,
+            database=None,
+            phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
+            suppress_health_check=list(HealthCheck),
+            print_blob=False,
+            report_multiple_bugs=False,
+        ),
+    )
+    hypothesis.seed(seed)(test)()
