@@ -41,6 +41,7 @@ _DATA = {
     "data.refused": "A push of returns or metrics was refused.",
     "data.stale": "The data of an instance went stale; its gate takes reducing orders only.",
     "data.fresh": "Stale data of an instance is fresh again.",
+    "data.coverage_told": "A QMTL client told how far its data reaches.",
     "data.sealed": "Narrow rows were sealed into blocks.",
 }
 _EVALUATION = {

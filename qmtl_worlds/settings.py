@@ -23,6 +23,8 @@ DATA_DIR = env.folder("QW_DATA_DIR", BASE_DIR / ".data")
 # -- Security -----------------------------------------------------------------
 
 DEBUG = env.flag("QW_DEBUG", default=False)
+# Who calls over the loopback without a token is one of QMTL's clients; check --deploy fails on it.
+DEV_OPEN = env.flag("QW_DEV_OPEN", default=False)
 SECRET_KEY = env.secret_or_generated("QW_SECRET_KEY", DATA_DIR / "secret_key")
 ALLOWED_HOSTS = env.items("QW_ALLOWED_HOSTS", ("localhost", "127.0.0.1", "[::1]"))
 CSRF_TRUSTED_ORIGINS = env.items("QW_CSRF_TRUSTED_ORIGINS")

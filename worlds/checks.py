@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from django.conf import settings
 from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import connections
@@ -14,6 +15,14 @@ _TOO_MUCH: Final = (
     "WHERE relname = 'audit_auditevent' AND pg_table_is_visible(oid) "
     "AND has_table_privilege(oid, 'UPDATE, DELETE, TRUNCATE, TRIGGER'))"
 )
+
+
+def check_dev_open(**_ignored: object) -> list[CheckMessage]:
+    """Refuse to deploy a server that answers without tokens."""
+    if not settings.DEV_OPEN:
+        return []
+    message = "QW_DEV_OPEN lets everybody on this machine call without a token."
+    return [checks.Error(message, hint="Unset QW_DEV_OPEN, and make tokens.", id="worlds.E001")]
 
 
 def check_database_role(*, databases: Sequence[str] | None = None, **_ignored: object) -> list[CheckMessage]:

@@ -17,11 +17,12 @@ from worlds.models import World
 
 pytestmark = pytest.mark.django_db
 
-READERS: Final = frozenset({"runner", "submitter", "scheduler", "gateway"})
-GATEWAY: Final = frozenset({"gateway"})
-PUSHERS: Final = frozenset({"submitter", "gateway"})
+READERS: Final = frozenset({"runner", "submitter", "scheduler", "gateway", "qmtl"})
+GATEWAY: Final = frozenset({"gateway", "qmtl"})
+QMTL: Final = frozenset({"qmtl"})
+PUSHERS: Final = frozenset({"submitter", "gateway", "qmtl"})
 NOBODY: Final[frozenset[str]] = frozenset()
-MACHINES: Final = ("runner", "submitter", "scheduler", "gateway")
+MACHINES: Final = ("runner", "submitter", "scheduler", "gateway", "qmtl")
 PEOPLE: Final = ("viewer", "author", "operator", "approver", "risk", "auditor", "admin")
 HASH: Final = "sha256:" + "0" * 64
 RETURNS: Final = {"ts": ["2026-03-03T00:00:00Z"], "ret": [0.01]}
@@ -42,7 +43,7 @@ ROUTES: Final = (
     Route("GET", "/describe", READERS),
     Route("PUT", "", GATEWAY, {"name": "x"}),
     Route("PATCH", "", GATEWAY, {"name": "x"}),
-    Route("DELETE", "", NOBODY),
+    Route("DELETE", "", QMTL),
     Route("GET", "/policies", READERS),
     Route("GET", "/policies/1", READERS),
     Route("GET", "/policies/diff?from=1&to=1", READERS),
@@ -59,7 +60,12 @@ ROUTES: Final = (
     Route("POST", "/strategies/s1/metrics", PUSHERS, {"as_of": "2026-03-01T00:00:00Z", "metrics": {"a": 1}}),
     Route("GET", "/strategies/s1/runs", READERS),
     Route("GET", "/strategies/s1/runs/r1", READERS),
-    Route("POST", "/evaluate", frozenset({"scheduler", "gateway"}), {"record": True, "as_of": "2999-01-01T00:00:00Z"}),
+    Route(
+        "POST",
+        "/evaluate",
+        frozenset({"scheduler", "gateway", "qmtl"}),
+        {"record": True, "as_of": "2999-01-01T00:00:00Z"},
+    ),
     Route("POST", "/evaluate", READERS, {"as_of": "2999-01-01T00:00:00Z"}),
     Route("GET", "/decide", READERS),
     Route("GET", "/explain?strategy_id=s1", READERS),
@@ -88,6 +94,10 @@ ROUTES: Final = (
     Route("POST", "/unsuspend", NOBODY),
     Route("GET", "/reopenings", READERS),
     Route("POST", "/reopenings", NOBODY, {"subject": "kill"}),
+    Route("GET", "/history", READERS),
+    Route("POST", "/history", PUSHERS, {"strategy_id": "s1"}),
+    Route("GET", "/strategies/s1/runs/r1/metrics", READERS),
+    Route("GET", "/strategies/s1/runs/r1/history", READERS),
     Route("POST", "/reopenings/1/grant", NOBODY),
     Route("POST", "/reopenings/1/reject", NOBODY),
     Route("POST", "/equity", PUSHERS, {"snapshots": [{"ts": "2026-03-03T00:00:00Z", "equity": 100.0}]}),

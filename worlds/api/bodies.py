@@ -40,9 +40,9 @@ def read_json(request: Request, shape: type[T], *, limit: int = JSON_LIMIT) -> T
     return decode_json(read_bytes(request, limit=limit, content_types=(JSON,)), shape)
 
 
-def read_open_object(request: Request, shape: type[S]) -> tuple[S, dict[str, object]]:
+def read_open_object(request: Request, shape: type[S], *, limit: int = JSON_LIMIT) -> tuple[S, dict[str, object]]:
     """Decode a JSON object whose unknown members are no error; return them beside the shape."""
-    members = read_json(request, dict[str, Any])
+    members = read_json(request, dict[str, Any], limit=limit)
     known = {field.encode_name for field in msgspec.structs.fields(shape)}
     return (
         convert({name: value for name, value in members.items() if name in known}, shape),

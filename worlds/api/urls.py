@@ -7,18 +7,27 @@ from typing import Final
 from django.urls import path
 
 from worlds.api.views.acks import AcksView
-from worlds.api.views.activation import ActivationView, StateHashView
+from worlds.api.views.activation import StateHashView
 from worlds.api.views.alerts import AcknowledgeView, AlertsView
-from worlds.api.views.apply import ApplyRunView, ApplyVerbView, ApplyView, ApproveView, RollbackView, UnpinView
+from worlds.api.views.apply import ApplyRunView, ApplyVerbView, ApproveView, RollbackView, UnpinView
 from worlds.api.views.circuit import CircuitResetView, CircuitView
+from worlds.api.views.compat import QmtlDescriptionView, QmtlPoliciesView, QmtlWorldsView, QmtlWorldView
+from worlds.api.views.compat_acts import QmtlActivationView, QmtlApplyView
+from worlds.api.views.compat_data import HistoryView, SubscribeView
+from worlds.api.views.compat_decisions import (
+    QmtlDecideView,
+    QmtlEvaluateView,
+    QmtlRunHistoryView,
+    QmtlRunMetricsView,
+    QmtlStrategyRunsView,
+    QmtlStrategyRunView,
+)
 from worlds.api.views.documents import SchemaView, docs_page
 from worlds.api.views.equity import EquityView
-from worlds.api.views.evaluations import EvaluateView
 from worlds.api.views.gate import GateVerbView, GateView, KillView
 from worlds.api.views.health import HealthView, LiveView, ReadyView
 from worlds.api.views.history import AuditView, GenerationsView, GenerationView
 from worlds.api.views.policies import (
-    PoliciesView,
     PolicyDecisionView,
     PolicyDiffView,
     PolicyLintView,
@@ -26,10 +35,9 @@ from worlds.api.views.policies import (
     SetDefaultView,
 )
 from worlds.api.views.reopenings import ReopeningsView, ReopeningVerbView
-from worlds.api.views.runs import DecideView, ExplainView, RunsView, RunView, StrategyRunsView, StrategyRunView
+from worlds.api.views.runs import ExplainView, RunsView, RunView
 from worlds.api.views.series import ReturnsView, StrategyMetricsView
 from worlds.api.views.strategies import BindingsView, BindingView, RosterView
-from worlds.api.views.worlds import WorldDescriptionView, WorldsView, WorldView
 
 WORLD: Final = "worlds/<str:world_id>"
 STRATEGY: Final = f"{WORLD}/strategies/<str:strategy_id>"
@@ -41,10 +49,10 @@ urlpatterns = [
     path("health", HealthView.as_view()),
     path("api/schema", SchemaView.as_view(), name="api-schema"),
     path("api/docs", docs_page, name="api-docs"),
-    path("worlds", WorldsView.as_view()),
-    path(WORLD, WorldView.as_view()),
-    path(f"{WORLD}/describe", WorldDescriptionView.as_view()),
-    path(f"{WORLD}/policies", PoliciesView.as_view()),
+    path("worlds", QmtlWorldsView.as_view()),
+    path(WORLD, QmtlWorldView.as_view()),
+    path(f"{WORLD}/describe", QmtlDescriptionView.as_view()),
+    path(f"{WORLD}/policies", QmtlPoliciesView.as_view()),
     path(f"{WORLD}/policies/lint", PolicyLintView.as_view()),
     path(f"{WORLD}/policies/diff", PolicyDiffView.as_view()),
     path(f"{WORLD}/policies/changes/<str:change_id>/approve", PolicyDecisionView.as_view(), {"verb": "approve"}),
@@ -56,14 +64,18 @@ urlpatterns = [
     path(f"{WORLD}/decisions", RosterView.as_view()),
     path(f"{STRATEGY}/returns", ReturnsView.as_view()),
     path(f"{STRATEGY}/metrics", StrategyMetricsView.as_view()),
-    path(f"{STRATEGY}/runs", StrategyRunsView.as_view()),
-    path(f"{STRATEGY}/runs/<str:run_id>", StrategyRunView.as_view()),
-    path(f"{WORLD}/evaluate", EvaluateView.as_view()),
-    path(f"{WORLD}/decide", DecideView.as_view()),
+    path(f"{STRATEGY}/runs", QmtlStrategyRunsView.as_view()),
+    path(f"{STRATEGY}/runs/<str:run_id>", QmtlStrategyRunView.as_view()),
+    path(f"{STRATEGY}/runs/<str:run_id>/metrics", QmtlRunMetricsView.as_view()),
+    path(f"{STRATEGY}/runs/<str:run_id>/history", QmtlRunHistoryView.as_view()),
+    path(f"{WORLD}/history", HistoryView.as_view()),
+    path("events/subscribe", SubscribeView.as_view()),
+    path(f"{WORLD}/evaluate", QmtlEvaluateView.as_view()),
+    path(f"{WORLD}/decide", QmtlDecideView.as_view()),
     path(f"{WORLD}/explain", ExplainView.as_view()),
     path(f"{WORLD}/runs", RunsView.as_view()),
     path(f"{WORLD}/runs/<str:run_id>", RunView.as_view()),
-    path(f"{WORLD}/apply", ApplyView.as_view()),
+    path(f"{WORLD}/apply", QmtlApplyView.as_view()),
     path(APPLY_RUN, ApplyRunView.as_view()),
     path(f"{APPLY_RUN}/approve", ApproveView.as_view()),
     path(f"{APPLY_RUN}/reject", ApplyVerbView.as_view(), {"verb": "reject"}),
@@ -75,7 +87,7 @@ urlpatterns = [
     path(f"{WORLD}/generations", GenerationsView.as_view()),
     path(f"{WORLD}/generations/<str:generation>", GenerationView.as_view()),
     path(f"{WORLD}/audit", AuditView.as_view()),
-    path(f"{WORLD}/activation", ActivationView.as_view()),
+    path(f"{WORLD}/activation", QmtlActivationView.as_view()),
     path(f"{WORLD}/activation/state_hash", StateHashView.as_view(), {"subject": "activation"}),
     path(f"{WORLD}/policy/state_hash", StateHashView.as_view(), {"subject": "policy"}),
     path(f"{WORLD}/kill", KillView.as_view()),

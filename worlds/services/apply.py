@@ -38,6 +38,7 @@ from worlds.models import ActivationSet, ApplyRun, PolicyChange, PolicyVersion, 
 from worlds.selectors import members_of, policy_in_force, position_of, set_of
 from worlds.services.budgets import broken_budgets
 from worlds.services.changes import locked_world
+from worlds.services.compat_plans import free_plan
 from worlds.services.pins import is_pinned
 from worlds.services.run_rows import compiled
 from worlds.services.runs import (
@@ -59,7 +60,8 @@ class ApplyRequest:
     """What to carry out: the plan of a recorded evaluation, or a part of it named by hand.
 
     ``activate`` and ``deactivate`` narrow the evaluation's plan; they may name only instances that it found eligible or
-    that are active. ``plan_hash`` and ``if_match`` say what the caller has seen.
+    that are active, in a compatibility world any bound one, at ``weight`` where it is given. ``plan_hash`` and
+    ``if_match`` say what the caller has seen.
     """
 
     run_id: str
@@ -68,6 +70,7 @@ class ApplyRequest:
     deactivate: tuple[InstanceKey, ...] | None = None
     plan_hash: str | None = None
     if_match: str | None = None
+    weight: float | None = None
 
     @property
     def by_hand(self) -> bool:
@@ -78,7 +81,8 @@ class ApplyRequest:
     def digest(self) -> str:
         """Return what decides whether a repeated run id is the same request."""
         named = [None if keys is None else [key.text for key in keys] for keys in (self.activate, self.deactivate)]
-        return digest([self.run_id, self.evaluation_run_id, *named])
+        weight = [] if self.weight is None else [self.weight]
+        return digest([self.run_id, self.evaluation_run_id, *named, *weight])
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +193,8 @@ def plan_of(*, world: World, policy: PolicyVersion, evaluation: AuditRun) -> Tra
 
 def may_go_ahead(*, world: World, plan: TransitionPlan, policy: PolicyVersion, act: Act) -> bool:
     """Tell whether the plan lies inside what two people approved with the policy version."""
+    if world.compat:  # paper, and its clients know no approvals (SEMANTICS 10)
+        return True
     document = compiled(policy).document.apply
     if document.mode != "auto":
         return False
@@ -227,10 +233,14 @@ def _evaluation(world: World, run_id: str) -> AuditRun:
 
 
 def _plan(world: World, policy: PolicyVersion, evaluation: AuditRun, request: ApplyRequest) -> TransitionPlan:
-    plan = plan_of(world=world, policy=policy, evaluation=evaluation)
-    if not request.by_hand:
-        return plan
-    chosen = _by_hand(plan, request)
+    if world.compat and request.by_hand:
+        activate, deactivate = request.activate or (), request.deactivate or ()
+        chosen = free_plan(world=world, policy=policy, activate=activate, deactivate=deactivate, weight=request.weight)
+    else:
+        plan = plan_of(world=world, policy=policy, evaluation=evaluation)
+        if not request.by_hand:
+            return plan
+        chosen = _by_hand(plan, request)
     broken = broken_budgets(world_id=world.id, policy=policy, evaluations=[evaluation], plan=chosen)
     if broken:
         raise InputInvalidError(field="plan", reason=f"breaks {broken[0].rule} ({broken[0].subject})")

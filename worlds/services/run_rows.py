@@ -17,6 +17,8 @@ from qmtl_worlds.policy.compiler import CompiledPolicy, compile_policy
 from worlds.models import ApplyRun, GateHold, OutboxEvent, PolicyVersion, World
 from worlds.models.world import LEASE_MS_RANGE
 
+QMTL_LEASE_MS = 15_000
+"""QMTL's clients know no lease; they ask again every ten seconds, and hear what they ask two seconds later at most."""
 RUN_COLUMNS = ("state", "epoch", "attempts", "lease_until", "drain_until", "deadline_at")
 
 
@@ -56,7 +58,8 @@ def write_view(*, run: ApplyRun, view: RunView) -> None:
 def timings_of(world: World, *, now: datetime) -> Timings:
     """Return the world's lengths of time; ``QW_TIME_SCALE`` divides the fixed ones in tests.
 
-    A lease that was shortened a moment ago counts as it was: permissions are out that were given under it (I1, R5).
+    A lease that was shortened a moment ago counts as it was: permissions are out that were given under it (I1, R5). In
+    a compatibility world drains wait for clients without a lease.
     """
     scale = settings.TIME_SCALE
     return Timings(
@@ -77,7 +80,7 @@ def _longest_lease_ms(world: World, now: datetime) -> int:
     since = now - 2 * timedelta(milliseconds=LEASE_MS_RANGE[1])
     changes = OutboxEvent.objects.filter(world=world, kind="world_updated", created_at__gte=since)
     before = [int(payload.get("lease_ms_before", 0)) for payload in changes.values_list("payload", flat=True)]
-    return max(world.lease_ms, *before, 0)
+    return max(world.lease_ms, *before, QMTL_LEASE_MS // settings.TIME_SCALE if world.compat else 0)
 
 
 @lru_cache(maxsize=64)

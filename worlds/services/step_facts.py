@@ -105,9 +105,12 @@ def _replaced(world: World, run: ApplyRun, view: RunView) -> ActiveSet | None:
 def _admissible(world: World, run: ApplyRun, keys: Iterable[InstanceKey], now: datetime) -> frozenset[InstanceKey]:
     """Return who may gain weight now; a rollback asks for freshness only (SEMANTICS 5: what it leaves out).
 
-    An instance that took the place of the one that was decided on, under other params, may not.
+    An instance that took the place of the one that was decided on, under other params, may not. In a compatibility
+    world plans name whom they want, and freshness is all that is asked.
     """
     fresh = fresh_keys(world=world, keys=keys, now=now)
+    if world.compat:
+        return fresh
     if run.rollback_to is not None:
         return fresh & still_bound(world=world, members=members_of(world.id, run.rollback_to))
     known = _bound(world, keys).filter(bound_at__lte=run.evaluation.started_at if run.evaluation else run.requested_at)

@@ -11,10 +11,15 @@ from worlds.api.shapes.fields import Reason, Version
 
 
 class PolicyBody(Struct, kw_only=True, forbid_unknown_fields=True):
-    """A policy, as an object or as YAML text; exactly one of them."""
+    """A policy, as an object, as YAML text, or as one of QMTL's presets; exactly one of them."""
 
     policy: dict[str, Any] | None = None
     yaml: str | None = None
+    preset: str | None = None
+    preset_mode: str | None = None
+    preset_version: str | None = None
+    preset_overrides: dict[str, Any] | None = None
+    overrides: dict[str, Any] | None = None
     reason: Reason = ""
 
 

@@ -56,7 +56,7 @@ class EvaluateView(Endpoint):
         act = act_of(request, reason=body.reason)
         if body.record and not body.dry_run:
             return _record(request, world_id, body, act)
-        return _preview(request, world_id, body, act)
+        return preview(request, world_id, body, act)
 
 
 def _check(body: EvaluateBody) -> None:
@@ -79,11 +79,11 @@ def _record(request: Request, world_id: str, body: EvaluateBody, act: Act) -> Re
         wait_for(request, key=key)
         run = get_run(world_id=world_id, run_id=run_id)
     if run.state == AuditRunState.RUNNING:
-        return _pending(world_id, run_id)
-    return Response(only_visible(_recorded(run), act.grants))
+        return pending_answer(world_id, run_id)
+    return Response(only_visible(recorded_answer(run), act.grants))
 
 
-def _recorded(run: AuditRun) -> dict[str, Any]:
+def recorded_answer(run: AuditRun) -> dict[str, Any]:
     """Return a finished run as an answer; one that ended in an error decided nothing."""
     recorded: dict[str, Any] = {
         "evaluation_run_id": run.run_id,
@@ -125,7 +125,8 @@ def _plan(run: AuditRun) -> dict[str, Any]:
     return {"plan": plan.to_json(), "plan_hash": plan.plan_hash}
 
 
-def _preview(request: Request, world_id: str, body: EvaluateBody, act: Act) -> Response:
+def preview(request: Request, world_id: str, body: EvaluateBody, act: Act) -> Response:
+    """Answer what would be decided, or 202 where no worker told in time."""
     world = get_world(world_id)
     now = world_now(world, now=act.now)
     as_of = body.as_of or now
@@ -145,7 +146,7 @@ def _preview(request: Request, world_id: str, body: EvaluateBody, act: Act) -> R
         question=question,
     )
     if told is None:
-        return _pending(world_id, run_id)
+        return pending_answer(world_id, run_id)
     decided = {"evaluation_run_id": "", "evaluation_run_url": "", **told}
     return Response(only_visible(decided, act.grants))
 
@@ -181,7 +182,8 @@ def _pair(pair: PairShape) -> dict[str, object]:
     return {"a": a, "b": b, "rho": pair.rho}
 
 
-def _pending(world_id: str, run_id: str) -> Response:
+def pending_answer(world_id: str, run_id: str) -> Response:
+    """Answer that a run goes on."""
     url = run_url(world_id, run_id)
     pending = EvaluationPending(evaluation_run_id=run_id, evaluation_run_url=url, state="running")
     return Response(pending, status=202, headers={"Location": url})

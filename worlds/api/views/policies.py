@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import msgspec
 from django.http import HttpResponse
@@ -14,9 +15,12 @@ from rest_framework.response import Response
 from qmtl_worlds.contracts.errors import ApprovalNeedsSessionError, BodyTooLargeError, InputInvalidError
 from qmtl_worlds.contracts.ids import check_world_id
 from qmtl_worlds.policy.compiler import compile_policy
+from qmtl_worlds.policy.dialect import is_dialect
 from qmtl_worlds.policy.diff import diff
 from qmtl_worlds.policy.lint import lint
+from qmtl_worlds.policy.places import SourceTree
 from qmtl_worlds.policy.text_checks import MAX_BYTES, read_text
+from qmtl_worlds.policy.yaml_tree import read_yaml
 from worlds.api.authentication import act_of, is_machine
 from worlds.api.bodies import JSON, JSON_LIMIT, content_type_of, decode_json, read_bytes, read_json
 from worlds.api.endpoint import ApprovalEndpoint, Endpoint, reader_of
@@ -40,12 +44,26 @@ from worlds.api.shapes.policies import (
 from worlds.api.shapes.worlds import ReasonBody
 from worlds.models import PolicyChange
 from worlds.selectors import get_policy, get_world, list_policies
+from worlds.services.compat_policies import store_translated, translated_text
 from worlds.services.policies import approve_policy, reject_policy, request_policy, store_policy
 from worlds.services.reauthentication import reauthenticated_at
 from worlds.services.run_rows import compiled
 
 YAML = ("application/yaml", "application/x-yaml", "text/yaml", "text/x-yaml")
 MAX_VERSION = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A policy as it came."""
+
+    text: str
+    reason: str = ""
+
+    def in_dialect(self) -> SourceTree | None:
+        """Return the policy read, where it is written in QMTL's dialect."""
+        tree = read_yaml(self.text)
+        return tree if is_dialect(tree.value) else None
 
 
 class PoliciesView(Endpoint):
@@ -83,8 +101,12 @@ class PoliciesView(Endpoint):
     def post(self, request: Request, world_id: str) -> Response:
         """Store a version as a draft; a text with faults is refused with all of them."""
         check_world_id(world_id)
-        text, reason = _policy_text(request)
-        policy = store_policy(world_id=world_id, text=text, act=act_of(request, reason=reason))
+        sent = _sent(request)
+        act = act_of(request, reason=sent.reason)
+        if (tree := sent.in_dialect()) is not None:
+            policy = store_translated(world_id=world_id, tree=tree, act=act)
+        else:
+            policy = store_policy(world_id=world_id, text=sent.text, act=act)
         warnings = [LintShape(**warning) for warning in policy.lint]
         stored = PolicyStored(world_id=world_id, version=policy.version, checksum=policy.checksum, lint=warnings)
         return Response(stored, headers={"Location": f"/worlds/{world_id}/policies/{policy.version}"})
@@ -131,7 +153,9 @@ class PolicyLintView(Endpoint):
     def post(self, request: Request, world_id: str) -> Response:
         """Check a text for faults and return its warnings; nothing is stored."""
         reader_of(request, world_id)
-        text, _ = _policy_text(request)
+        sent = _sent(request)
+        tree = sent.in_dialect()
+        text = sent.text if tree is None else translated_text(tree, world_id=world_id, version=1)
         policy = compile_policy(text, world_id=world_id)
         warnings = [LintShape(**asdict(warning)) for warning in lint(policy)]
         return Response(LintAnswer(version=policy.document.version, checksum=policy.checksum, lint=warnings))
@@ -206,19 +230,29 @@ class PolicyDecisionView(ApprovalEndpoint):
         return Response(_change(reject_policy(world_id=world_id, change_id=number, act=act)))
 
 
-def _policy_text(request: Request) -> tuple[str, str]:
-    """Return the text of a policy, whichever way it came, and the reason given with it."""
+def _sent(request: Request) -> _Sent:
+    """Return the policy of a request, whichever way it came, and the reason given with it."""
     if content_type_of(request) in YAML:
-        return read_text(read_bytes(request, limit=MAX_BYTES, content_types=YAML)), ""
+        return _Sent(read_text(read_bytes(request, limit=MAX_BYTES, content_types=YAML)))
     body = decode_json(read_bytes(request, limit=JSON_LIMIT, content_types=(JSON, *YAML)), PolicyBody)
-    if (body.policy is None) == (body.yaml is None):
-        raise InputInvalidError(field="policy", reason="or yaml must be given, and one of them only")
+    if sum(one is not None for one in (body.policy, body.yaml, body.preset)) != 1:
+        raise InputInvalidError(field="policy", reason="or yaml or preset must be given, and one of them only")
     if body.yaml is not None:
-        return body.yaml, body.reason
-    text = msgspec.json.encode(body.policy)
+        return _Sent(body.yaml, body.reason)
+    text = msgspec.json.encode(body.policy if body.preset is None else _preset(body))
     if len(text) > MAX_BYTES:
         raise BodyTooLargeError(limit=MAX_BYTES)
-    return text.decode(), body.reason
+    return _Sent(text.decode(), body.reason)
+
+
+def _preset(body: PolicyBody) -> dict[str, Any]:
+    members = {
+        "preset": body.preset,
+        "preset_mode": body.preset_mode,
+        "preset_version": body.preset_version,
+        "preset_overrides": body.preset_overrides if body.overrides is None else body.overrides,
+    }
+    return {name: value for name, value in members.items() if value is not None}
 
 
 def _change(change: PolicyChange) -> PolicyChangeShape:

@@ -67,7 +67,7 @@ class DecideView(Endpoint):
         world = get_world(world_id)
         run = find_newest_run(world_id=world_id, as_of=as_of)
         mode = world_facts(world=world, now=act.now).effective_mode
-        decision = only_visible({**_decided(world_id, run), "effective_mode": mode.value}, act.grants)
+        decision = only_visible({**decided(world_id, run), "effective_mode": mode.value}, act.grants)
         tag = digest(decision).removeprefix("sha256:")[:32]
         headers = {"ETag": f'"{tag}"', "Cache-Control": f"max-age={DECIDE_SECONDS}"}
         if tag in request.headers.get("If-None-Match", ""):
@@ -156,7 +156,8 @@ class StrategyRunView(Endpoint):
         return Response(StrategyRunDetail(**run_members(run), decisions=decisions))
 
 
-def _decided(world_id: str, run: AuditRun | None) -> dict[str, Any]:
+def decided(world_id: str, run: AuditRun | None) -> dict[str, Any]:
+    """Return what a run decided; without one, that nothing was."""
     if run is None:
         at = datetime.fromtimestamp(0, UTC).isoformat()
         return {"world_id": world_id, "policy_version": 0, "as_of": at, **_NO_RUN, "run_id": ""}
