@@ -6,7 +6,6 @@ With no variable set, the server uses SQLite and the bundled Valkey under ``.dat
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import django_stubs_ext
 from kombu import Queue
@@ -14,6 +13,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from qmtl_worlds import env, logs
+from qmtl_worlds.databases import postgresql, sqlite
 
 django_stubs_ext.monkeypatch()
 
@@ -129,52 +129,17 @@ DATABASE_POOL_SIZE = env.integer("QW_DATABASE_POOL_SIZE", 8, least=1)
 # Begins the names of the roles that manage.py database_roles makes.
 DATABASE_ROLE_PREFIX = env.text("QW_DATABASE_ROLE_PREFIX", "qmtl_worlds")
 
-
-def _sqlite(path: Path) -> dict[str, Any]:
-    pragmas = (
-        "journal_mode=WAL",
-        "synchronous=FULL",
-        "foreign_keys=ON",
-        "recursive_triggers=ON",
-        # Else every page of a packed matrix costs a system call: a third of the time to load one.
-        "mmap_size=268435456",
-        "busy_timeout=20000",
-    )
-    return {
-        "ENGINE": "django.db.backends.sqlite3",
-        "NAME": path,
-        "OPTIONS": {
-            "transaction_mode": "IMMEDIATE",
-            "timeout": 20,
-            "init_command": " ".join(f"PRAGMA {pragma};" for pragma in pragmas),
-        },
-    }
-
-
-def _postgresql(address: env.DatabaseAddress) -> dict[str, Any]:
-    timeouts = {
-        "statement_timeout": STATEMENT_TIMEOUT_MS,
-        "lock_timeout": LOCK_TIMEOUT_MS,
-        "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_MS,
-    }
-    return {
-        "ENGINE": "django.db.backends.postgresql",
-        "NAME": address.name,
-        "USER": address.user,
-        "PASSWORD": address.password,
-        "HOST": address.host,
-        "PORT": address.port,
-        "CONN_MAX_AGE": 0,
-        "OPTIONS": {
-            "pool": {"min_size": 1, "max_size": DATABASE_POOL_SIZE, "timeout": 3},
-            "options": " ".join(f"-c {name}={value}" for name, value in timeouts.items()),
-            **address.options,
-        },
-    }
-
-
 _address = env.database("DATABASE_URL")
-DATABASES = {"default": _postgresql(_address) if _address else _sqlite(DATA_DIR / "worlds.sqlite3")}
+_timeouts_ms = {
+    "statement_timeout": STATEMENT_TIMEOUT_MS,
+    "lock_timeout": LOCK_TIMEOUT_MS,
+    "idle_in_transaction_session_timeout": IDLE_IN_TRANSACTION_TIMEOUT_MS,
+}
+DATABASES = {
+    "default": postgresql(_address, pool_size=DATABASE_POOL_SIZE, timeouts_ms=_timeouts_ms)
+    if _address
+    else sqlite(DATA_DIR / "worlds.sqlite3")
+}
 
 # -- The apply protocol -------------------------------------------------------
 

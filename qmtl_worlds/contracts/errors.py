@@ -140,24 +140,6 @@ class SeriesInvalidError(InvalidError):
         super().__init__(f"Row {row}: {reason}.", row=row, reason=reason, kind=kind)
 
 
-class BodyTooLargeError(InvalidError):
-    """A request body is over its limit."""
-
-    code = "body-too-large"
-
-    def __init__(self, *, limit: int) -> None:
-        super().__init__(f"The body is larger than {limit} bytes.", limit=limit)
-
-
-class RequestTooSlowError(InvalidError):
-    """The body of a request did not come in time."""
-
-    code = "request-too-slow"
-
-    def __init__(self, *, seconds: float) -> None:
-        super().__init__(f"The body did not come within {seconds:g} seconds.", seconds=seconds)
-
-
 class ConflictError(WorldsError):
     """The present state does not allow it."""
 
@@ -304,21 +286,3 @@ class StoreUnavailableError(UnavailableError):
 
     def __init__(self, store: str) -> None:
         super().__init__(f"{store} does not answer; gates stay closed.", store=store)
-
-
-class OverloadedError(UnavailableError):
-    """This process has more to do than it takes on."""
-
-    code = "overloaded"
-
-    def __init__(self, what: str, *, limit: int) -> None:
-        super().__init__(f"This process serves at most {limit} {what} at a time; come back soon.", limit=limit)
-
-
-class RateLimitedError(UnavailableError):
-    """This caller asks more often than it may."""
-
-    code = "rate-limited"
-
-    def __init__(self, *, per_second: float) -> None:
-        super().__init__(f"This caller may ask {per_second:g} times a second.", per_second=per_second)

@@ -62,9 +62,9 @@ def answer(entry: EntryFacts, world: WorldFacts, now: datetime) -> ActivationEnv
     """Return the envelope for one instance at ``now`` (the world's clock).
 
     Active only where nothing at all speaks against it. Of several grounds the strictest decides, and of equally strict
-    ones the first of: unknown, holds in the order of ``HOLD_RULES``, mode, expired, not selected, override, stale. An
-    instance that is known but may not trade can still reduce what it holds. The same facts
-    give the same body and ETag at any ``now``, until the data turns stale.
+    ones the first of: unknown, holds in the order of ``HOLD_RULES``, mode, unconfirmed, not selected, override,
+    stale. An instance that is known but may not trade can still reduce what it holds. The same facts give the same body
+    and ETag at any ``now``, until the data turns stale.
     """
     gate = _strictest(tuple(_grounds(entry, world, now)))
     active = gate.level is GateLevel.OPEN
@@ -149,7 +149,7 @@ def _world_grounds(world: WorldFacts, key: InstanceKey | None) -> Iterator[Gate]
         yield Gate(_mode_level(world.effective_mode), ActivationReason.MODE)
     if not world.confirmed:
         level = GateLevel.CLOSED if world.on_expiry is GateLevel.CLOSED else GateLevel.REDUCE_ONLY
-        yield Gate(level, ActivationReason.EXPIRED)
+        yield Gate(level, ActivationReason.UNCONFIRMED)
 
 
 def _mode_level(mode: EffectiveMode) -> GateLevel:

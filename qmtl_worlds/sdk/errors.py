@@ -20,6 +20,7 @@ from typing import Final
 from qmtl_worlds.contracts import errors as contracts
 from qmtl_worlds.contracts.errors import PolicyInvalidError, WorldsError
 from qmtl_worlds.contracts.faults import Fault
+from qmtl_worlds.contracts.limit_errors import BodyTooLargeError, RateLimitedError, RequestTooSlowError
 
 PROBLEM_PREFIX: Final = "urn:qmtl-worlds:"
 
@@ -111,8 +112,11 @@ _BY_CODE: Final = {kind.code: kind for kind in _tree(WorldsError)}
 _BY_STATUS: Final[Mapping[int, type[WorldsError]]] = {
     403: contracts.NotAllowedError,
     404: contracts.NotFoundError,
+    408: RequestTooSlowError,
     409: contracts.ConflictError,
     412: contracts.EtagMismatchError,
+    413: BodyTooLargeError,
     422: contracts.InvalidError,
+    429: RateLimitedError,
     503: contracts.UnavailableError,
 }

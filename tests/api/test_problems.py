@@ -9,6 +9,7 @@ from django.http import HttpRequest
 from django.test import RequestFactory
 
 from qmtl_worlds.contracts import errors as contracts
+from qmtl_worlds.contracts import limit_errors as limits
 from tests.api.callers import Caller, machine, nobody
 from tests.worlds.factories import make_world, shell
 from worlds.api import authentication, errors
@@ -149,7 +150,9 @@ def test_unreadable_request_is_answered_in_the_form_of_its_place(path: str) -> N
 def test_every_error_has_one_status(kind: type[contracts.WorldsError]) -> None:
     expected = {
         contracts.EtagMismatchError: 412,
-        contracts.BodyTooLargeError: 413,
+        limits.RequestTooSlowError: 408,
+        limits.BodyTooLargeError: 413,
+        limits.RateLimitedError: 429,
         contracts.NotFoundError: 404,
         contracts.InvalidError: 422,
         contracts.ConflictError: 409,

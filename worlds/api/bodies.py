@@ -11,7 +11,8 @@ import msgspec
 from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.request import Request
 
-from qmtl_worlds.contracts.errors import BodyTooLargeError, InputInvalidError
+from qmtl_worlds.contracts.errors import InputInvalidError
+from qmtl_worlds.contracts.limit_errors import BodyTooLargeError
 
 JSON: Final = "application/json"
 JSON_LIMIT: Final = 262_144

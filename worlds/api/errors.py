@@ -17,19 +17,17 @@ from rest_framework import exceptions
 from rest_framework.response import Response
 
 from qmtl_worlds.contracts.errors import (
-    BodyTooLargeError,
     ConflictError,
     EtagMismatchError,
     InvalidError,
     NotAllowedError,
     NotFoundError,
     PolicyInvalidError,
-    RateLimitedError,
-    RequestTooSlowError,
     StoreUnavailableError,
     UnavailableError,
     WorldsError,
 )
+from qmtl_worlds.contracts.limit_errors import BodyTooLargeError, RateLimitedError, RequestTooSlowError
 
 PROBLEM_TYPE: Final = "application/problem+json"
 CODE_PREFIX: Final = "urn:qmtl-worlds:"

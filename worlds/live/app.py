@@ -8,7 +8,8 @@ from typing import Final
 from django.conf import settings
 
 from qmtl_worlds.contracts.acts import ANY_WORLD
-from qmtl_worlds.contracts.errors import OverloadedError, RateLimitedError, WorldsError
+from qmtl_worlds.contracts.errors import WorldsError
+from qmtl_worlds.contracts.limit_errors import OverloadedError, RateLimitedError
 from worlds.live.acks import answer_ack, find_ack, read_start, replay
 from worlds.live.activation import Questions, answer_activation
 from worlds.live.counts import Books

@@ -11,13 +11,8 @@ from typing import Final
 
 from django.conf import settings
 
-from qmtl_worlds.contracts.errors import (
-    BodyTooLargeError,
-    OverloadedError,
-    RateLimitedError,
-    RequestTooSlowError,
-    WorldsError,
-)
+from qmtl_worlds.contracts.errors import WorldsError
+from qmtl_worlds.contracts.limit_errors import BodyTooLargeError, OverloadedError, RateLimitedError, RequestTooSlowError
 from qmtl_worlds.wsgi_pool import WsgiPool
 from worlds.live.http import Asked, Receive, Scope, Send, respond
 from worlds.live.limits import Budgets, Places

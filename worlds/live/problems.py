@@ -9,13 +9,8 @@ from typing import Final
 
 import msgspec
 
-from qmtl_worlds.contracts.errors import (
-    BodyTooLargeError,
-    OverloadedError,
-    RateLimitedError,
-    RequestTooSlowError,
-    WorldsError,
-)
+from qmtl_worlds.contracts.errors import WorldsError
+from qmtl_worlds.contracts.limit_errors import BodyTooLargeError, OverloadedError, RateLimitedError, RequestTooSlowError
 from worlds.live.http import REQUEST_ID, Asked, Header, Send, respond
 
 STATUSES: Final[Mapping[type[WorldsError], HTTPStatus]] = {

@@ -12,8 +12,9 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from qmtl_worlds.contracts.errors import ApprovalNeedsSessionError, BodyTooLargeError, InputInvalidError
+from qmtl_worlds.contracts.errors import ApprovalNeedsSessionError, InputInvalidError
 from qmtl_worlds.contracts.ids import check_world_id
+from qmtl_worlds.contracts.limit_errors import BodyTooLargeError
 from qmtl_worlds.policy.compiler import compile_policy
 from qmtl_worlds.policy.dialect import is_dialect
 from qmtl_worlds.policy.diff import diff

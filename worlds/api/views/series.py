@@ -9,8 +9,9 @@ from rest_framework.exceptions import ParseError, UnsupportedMediaType
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from qmtl_worlds.contracts.errors import BodyTooLargeError, UnavailableError
+from qmtl_worlds.contracts.errors import UnavailableError
 from qmtl_worlds.contracts.ids import check_object_id, check_world_id
+from qmtl_worlds.contracts.limit_errors import BodyTooLargeError
 from strategies import decoding
 from strategies.models import Provenance
 from strategies.selectors import get_instance
