@@ -29,7 +29,7 @@ def kinds(kind: type[contracts.WorldsError] = contracts.WorldsError) -> list[typ
     [
         ("GET", "/nowhere", 404, "no-such-route"),
         ("GET", "/worlds/", 404, "no-such-route"),
-        ("GET", "/worlds/w1/kill", 404, "no-such-route"),
+        ("GET", "/worlds/w1/nothing", 404, "no-such-route"),
         ("PATCH", "/worlds", 405, "method-not-allowed"),
         ("GET", "/worlds/W%201", 422, "input-invalid"),
         ("GET", "/worlds/w9", 404, "world-not-found"),
