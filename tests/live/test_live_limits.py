@@ -104,6 +104,7 @@ def test_many_who_ask_with_one_token_cost_one_look_at_the_rows(
         return look_up(header)
 
     monkeypatch.setattr(live.tokens, "look_up", counted)
+    monkeypatch.setattr("worlds.live.lookups.PATIENCE_SECONDS", 30.0)
 
     async def story() -> list[int]:
         answers = await asyncio.gather(*(ask_on_loop(live, GOOD, **runner) for _ in range(50)))

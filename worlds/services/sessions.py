@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from qmtl_worlds.contracts.lease import Position
-from worlds.models import RunnerSession, World
+from worlds.models import ActivationSet, OutboxEvent, RunnerSession, World
 from worlds.selectors import position_of
 
 CONNECTED_WITHIN: Final = timedelta(seconds=60)
@@ -81,6 +81,19 @@ def spread_of(world: World, rows: Iterable[RunnerSession]) -> Spread:
     holding = [row for row in rows if held_by(row) >= present]
     slowest = max(((row.skew_ms, row.client_id) for row in holding if row.skew_ms is not None), default=(None, ""))
     return Spread(len(rows), len(holding), *slowest)
+
+
+def generations_at(world: World, sequences: Iterable[int]) -> dict[int, int]:
+    """Return which set was in force at each sequence; those whose events are gone are left out."""
+    events = OutboxEvent.objects.filter(world=world, sequence__in=set(sequences))
+    born = dict(events.values_list("sequence", "created_at"))
+    sets = list(
+        ActivationSet.objects.filter(world=world).order_by("generation").values_list("generation", "created_at")
+    )
+    at = {
+        sequence: max((number for number, made in sets if made <= when), default=0) for sequence, when in born.items()
+    }
+    return at | {world.sequence: world.generation}
 
 
 def held_by(row: RunnerSession) -> Position:
