@@ -145,7 +145,10 @@ class OrderGate(LocalGate):
             self._ready, self._stopping = threading.Event(), threading.Event()
             if self._live is not None:
                 self._messenger = Messenger(
-                    self._acknowledge, on_flatten=self._on_flatten, name=f"order-gate-word-{self._strategy_id}"
+                    self._acknowledge,
+                    close=self._source.close,
+                    on_flatten=self._on_flatten,
+                    name=f"order-gate-word-{self._strategy_id}",
                 )
                 self._messenger.start()
             self._thread = threading.Thread(target=self._run, name=f"order-gate-{self._strategy_id}", daemon=True)

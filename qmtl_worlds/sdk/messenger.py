@@ -28,9 +28,17 @@ _log = logging.getLogger(__name__)
 class Messenger:
     """Says on a daemon thread what may take long, so that the gate never waits for it; best effort."""
 
-    def __init__(self, say: Callable[[Position], object], *, on_flatten: OnFlatten | None, name: str) -> None:
-        """Prepare; ``say`` acknowledges a position and may fail as calls of a client do."""
+    def __init__(
+        self,
+        say: Callable[[Position], object],
+        *,
+        close: Callable[[], None],
+        on_flatten: OnFlatten | None,
+        name: str,
+    ) -> None:
+        """Prepare; ``say`` acknowledges a position, and may fail as a client does, over what ``close`` closes."""
         self._say = say
+        self._close = close
         self._on_flatten = on_flatten
         self._watch = FlatWatch()
         self._news: tuple[Position | None, Book] = (None, {})
@@ -54,6 +62,12 @@ class Messenger:
         self._woken.set()
 
     def _run(self) -> None:
+        try:
+            self._speak()
+        finally:
+            self._close()
+
+    def _speak(self) -> None:
         pause: float | None = None
         while True:
             self._woken.wait(pause)

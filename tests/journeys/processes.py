@@ -25,11 +25,16 @@ class Server:
     folder: Path
     environment: dict[str, str]
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    port: int = 0
 
     def start(self, name: str) -> None:
-        """Start ``worker`` or ``tick``, as the supervisor would."""
+        """Start ``worker``, ``tick`` or, on ``port``, ``web``, as the supervisor would."""
         programs = all_programs(
-            base=Path(settings.BASE_DIR), data=self.folder, port=0, environment=self.environment, logs=self.folder
+            base=Path(settings.BASE_DIR),
+            data=self.folder,
+            port=self.port,
+            environment=self.environment,
+            logs=self.folder,
         )
         program = next(program for program in programs if program.name == name)
         environment = {**self.environment, **program.environment}
