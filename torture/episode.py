@@ -16,12 +16,11 @@ from torture.people import DAYS, MEMBERS
 from torture.stage import PATIENCE_SECONDS, Stage
 from worlds.models import ApplyRun, World
 from worlds.selectors import members_of
+from worlds.services.kills import is_killed
 from worlds.stores.clock import database_now
 
 OF_OPERATORS: Final = ("request.", "approve.", "rollback.", "hold.", "kill.", "evaluate.")
 MARGIN_DAYS: Final = 60
-KILL_SHARE: Final = 0.15
-"""How often somebody kills the world under an apply."""
 MOST_DEATHS: Final = 7
 """So many workers must die on one run before a person is called."""
 
@@ -124,12 +123,13 @@ class Life:
         if not scene.target.startswith(OF_OPERATORS):
             self._let_die(scene)
         twin = None if self._stage.gentle else self._let_more_happen(scene)
-        killed = self._chance(KILL_SHARE) and not self._stage.gentle
+        killed = self._chance(self._stage.kill_share) and not self._stage.gentle
         if killed:
             self._stage.pause(self._dice.uniform(0, 1.5 * self._stage.lease_seconds))
             self._kill(scene)
         state = self._end_of(scene)
         if killed:
+            self._see_it_stand(scene)
             self._lift()
         if scene.target.endswith("/cancelled"):
             self._note(self._stage.insist("unfreeze", self._world_id))
@@ -210,6 +210,11 @@ class Life:
         killed = self._stage.insist("kill", self._world_id)
         if "seconds" in killed:
             self._stage.tally.killed_in(killed["seconds"])
+
+    def _see_it_stand(self, scene: Scene) -> None:
+        """Whatever became of the run, a kill goes away by a lift only (I12)."""
+        if not self._stage.read(partial(is_killed, world_id=self._world_id)):
+            self._stage.tally.problem("violation", "a kill went away by itself", invariant="I12", scene=scene)
 
     def _lift(self) -> None:
         until = time.monotonic() + PATIENCE_SECONDS

@@ -55,13 +55,17 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Copy:
-    """What Redis held of a world when it was read at ``asked``; ``entries`` are the weights of active members."""
+    """What Redis held of a world when it was read at ``asked``.
+
+    ``entries`` are the weights of active members, ``unproven`` the members that are closed for one of those reasons.
+    """
 
     world_id: str
     position: Position
     generation: int
     entries: Mapping[str, float]
     asked: float
+    unproven: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +187,8 @@ class Ledger:
             self._violated("I2", told.world_id, "Redis holds what was never committed", told=told)
             return
         members = self._members(told.world_id, commit.generation) if commit.generation else {}
-        expected = {key: weight for key in members if (weight := self.permitted(commit, key)) > 0}
+        proven = members.keys() - told.unproven
+        expected = {key: weight for key in proven if (weight := self.permitted(commit, key)) > 0}
         if told.generation != commit.generation or dict(told.entries) != expected:
             self._violated("I2", told.world_id, "Redis holds a mix", told=told, commit=commit)
         after = self._after(world, told.position)

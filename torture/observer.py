@@ -23,7 +23,7 @@ from qmtl_worlds.sdk.client import WorldsClient
 from qmtl_worlds.sdk.errors import SdkError
 from torture.fencing import Fences
 from torture.history import HistoryReader, clock_offset
-from torture.ledger import Answer, Copy, Held, Ledger, Violation
+from torture.ledger import UNPROVEN, Answer, Copy, Held, Ledger, Violation
 from torture.people import MEMBERS
 from worlds.models import ActivationEntry
 from worlds.stores.redis_projection import read_copy
@@ -122,7 +122,9 @@ class Observer:
             self.counts["redis_empty"] += 1
             return
         weights = {key: _number(one["weight"]) for key, one in copy.entries.items() if one["active"]}
-        self.ledger.judge(Copy(world_id, copy.position, int(_number(copy.meta["generation"])), weights, asked))
+        unproven = frozenset(key for key, one in copy.entries.items() if one["reason"] in UNPROVEN)
+        generation = int(_number(copy.meta["generation"]))
+        self.ledger.judge(Copy(world_id, copy.position, generation, weights, asked, unproven))
 
     def _read_logs(self) -> None:
         for name, line in self._tails.lines("runner-*.jsonl"):

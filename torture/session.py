@@ -33,11 +33,12 @@ class Aim(NamedTuple):
     action: str = ""
     gentle: bool = False
     lease_ms: int = LEASE_MS
+    kill_share: float = 0.0
 
 
 AIMS: Final[Mapping[str, Aim]] = defaultdict(
     Aim,
-    B1=Aim(("hold.after_commit/freeze",)),
+    B1=Aim(("advance.after_commit/draining",), kill_share=0.9),
     B2=Aim(("advance.between_steps",), "delay:0.7"),
     B8=Aim(("advance.after_commit/rolling_back", "advance.after_commit/rolled_back")),
     B10=Aim(("advance.before_commit/freezing",), "delay:2.5", gentle=True, lease_ms=3000),

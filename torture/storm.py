@@ -38,7 +38,8 @@ class Plan:
     """How long and how hard: it ends once both ``seconds`` and ``kills`` are reached, or when something does not hold.
 
     ``points`` are aimed at in turn; ``weather`` strikes everything else; ``mutants`` make the product wrong. ``action``
-    is what befalls workers instead of death; where it is ``gentle``, nothing else does.
+    is what befalls workers instead of death; where it is ``gentle``, nothing else does. ``kill_share`` is how often
+    somebody kills the world under an apply.
     """
 
     seed: str
@@ -52,6 +53,7 @@ class Plan:
     action: str = ""
     gentle: bool = False
     lease_ms: int = LEASE_MS
+    kill_share: float = 0.15
 
 
 def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
@@ -72,6 +74,7 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
             points=plan.points,
             action=plan.action,
             gentle=plan.gentle,
+            kill_share=plan.kill_share,
             standing=Standing(children),
         )
         connections.close_all()

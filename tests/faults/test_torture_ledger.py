@@ -90,6 +90,11 @@ def test_copy_that_mixes_two_sets_is_a_violation(ledger: Ledger) -> None:
     assert found(ledger, replace(COPY, entries={KEY: 0.3, "better|long": 0.3})) == ["Redis holds a mix"]
 
 
+def test_copy_may_be_closed_by_a_kill_that_only_its_file_stands_for(ledger: Ledger) -> None:
+    assert found(ledger, replace(COPY, entries={}, unproven=frozenset({KEY}))) == []
+    assert found(ledger, replace(COPY, entries={})) == ["Redis holds a mix"]
+
+
 def test_copy_that_lives_longer_than_its_lease_is_a_violation(ledger: Ledger) -> None:
     assert found(ledger, replace(COPY, asked=21.2)) == ["Redis holds what is dead"]
 
