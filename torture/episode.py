@@ -246,7 +246,8 @@ class Life:
                 break
             self._stage.pause(0.05)
         if scene.lease_end is not None:
-            self._stage.tally.recovered((run.state_changed_at - scene.lease_end).total_seconds())
+            seconds = (run.state_changed_at - scene.lease_end).total_seconds()
+            self._stage.tally.recovered(seconds, stormy=self._stage.weather)
         return run.state
 
     def _chance(self, share: float) -> bool:

@@ -60,6 +60,7 @@ def _summary(total: Tally, stored: list[Mapping[str, Any]]) -> str:
         ("worlds stuck", str(total.problems_of("stuck"))),
         ("run ids used again, for the same or another request", f"{total.counts['reused ids']:,}"),
         ("recovery after a death, from the end of the worker's lease", _quantiles(total.recoveries)),
+        ("the same, while everything else failed too", _quantiles(total.stormy_recoveries)),
         ("kill, until committed", _quantiles(total.kill_latencies)),
     ]
     return _table(("figure", "value"), rows)

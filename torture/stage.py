@@ -40,6 +40,7 @@ class Stage:
     standing: Standing
     action: str = ""
     gentle: bool = False
+    weather: bool = False
     kill_share: float = 0.15
     ready_to_stop: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)

@@ -74,6 +74,7 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
             points=plan.points,
             action=plan.action,
             gentle=plan.gentle,
+            weather=plan.weather,
             kill_share=plan.kill_share,
             standing=Standing(children),
         )

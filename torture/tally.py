@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-LISTS = ("recoveries", "kill_latencies", "seeds")
+LISTS = ("recoveries", "stormy_recoveries", "kill_latencies", "seeds")
 
 
 @dataclass(slots=True)
@@ -22,6 +22,7 @@ class Tally:
     points: Counter[str] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     recoveries: list[float] = field(default_factory=list)
+    stormy_recoveries: list[float] = field(default_factory=list)
     kill_latencies: list[float] = field(default_factory=list)
     seeds: list[str] = field(default_factory=list)
     problems: list[dict[str, Any]] = field(default_factory=list)
@@ -49,10 +50,10 @@ class Tally:
         with self._lock:
             self.ends[state] += 1
 
-    def recovered(self, seconds: float) -> None:
-        """Note how long a run took to its end after its last worker's lease."""
+    def recovered(self, seconds: float, *, stormy: bool) -> None:
+        """Note how long a run took to its end after its last worker's lease; apart where all else failed as well."""
         with self._lock:
-            self.recoveries.append(max(0.0, seconds))
+            (self.stormy_recoveries if stormy else self.recoveries).append(max(0.0, seconds))
 
     def killed_in(self, seconds: float) -> None:
         """Note how long a kill took to be committed."""
@@ -78,6 +79,7 @@ class Tally:
                 "points": dict(self.points),
                 "ends": dict(self.ends),
                 "recoveries": [round(seconds, 4) for seconds in self.recoveries],
+                "stormy_recoveries": [round(seconds, 4) for seconds in self.stormy_recoveries],
                 "kill_latencies": [round(seconds, 4) for seconds in self.kill_latencies],
                 "seeds": list(self.seeds),
                 "problems": list(self.problems),
