@@ -17,7 +17,7 @@ from torture.history import Commit
 
 CLOCK_TOLERANCE: Final = 0.003
 """How far the database's clock and ours may be apart on one machine."""
-UNPROVEN: Final = frozenset({"expired", "stale", "boot", "killed"})
+UNPROVEN: Final = frozenset({"unconfirmed", "expired", "stale", "boot", "killed"})
 """Reasons for which an answer may be more closed than what was committed, and never more open.
 
 Data that is not fresh, a copy that was not confirmed, a kill that only its file stands for."""
