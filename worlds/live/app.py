@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Final
 
@@ -25,6 +26,10 @@ from worlds.live.scribe import Scribe
 from worlds.live.store import LiveStore, LiveWorld
 from worlds.live.streams import PARAMETERS, Topics, serve_events
 from worlds.live.tokens import Caller, TokenBook, may_be_token
+from worlds.live.websocket import Admission, Sockets
+from worlds.services.dev_open import DEV_TOKEN_ID, dev_grants, dev_token
+from worlds.services.subscriptions import read as read_ticket
+from worlds.stores.clock import database_now
 
 PREFIX: Final = "/worlds/"
 STATE_HASHES: Final = {"activation/state_hash": "activation", "policy/state_hash": "policy"}
@@ -48,26 +53,17 @@ class Live:
         self._scribe = Scribe(self.books.sessions, self.tokens)
         self._callers = LookUps(self.keeper, lambda name: self.tokens.look_up(name.encode("latin-1")))
         self._worlds = LookUps(self.keeper, self.keeper.load)
+        self._sockets = Sockets(admissions=LookUps(self.keeper, self._admit), worlds=self._worlds, places=self.streams)
         self._registry = registry_of(LiveCollector(self.books, self.store))
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        if scope["type"] == "http":
-            path: str = scope["path"]
-            if path.startswith(PREFIX):
-                world_id, _, rest = path[len(PREFIX) :].partition("/")
-                if rest == "activation" and scope["method"] == "GET":
-                    if await self._activation(scope, send, world_id):
-                        return
-                elif rest == "acks" and scope["method"] == "POST":
-                    await self._acks(scope, receive, send, world_id)
-                    return
-                elif scope["method"] == "GET" and await self._rest(scope, receive, send, world_id, rest):
-                    return
-            elif scope["method"] == "GET" and await self._probe(scope, send, path):
-                return
-        await self._django(scope, receive, send)
+        """Answer one request, or serve one connection."""
+        if scope["type"] == "websocket":
+            self.start()
+            await self._sockets(scope, receive, send)
+        elif scope["type"] != "http" or not await self._hot(scope, receive, send):
+            await self._django(scope, receive, send)
 
     def start(self) -> None:
         """Start what reads rows and hears notices, once."""
@@ -100,6 +96,31 @@ class Live:
         if caller is None and may_be_token(asked.authorization):
             caller = await self._callers.find(asked.authorization.decode("latin-1"))
         return caller
+
+    async def _hot(self, scope: Scope, receive: Receive, send: Send) -> bool:
+        """Answer what is answered from memory; False where it is Django's."""
+        path: str = scope["path"]
+        if not path.startswith(PREFIX):
+            return scope["method"] == "GET" and await self._probe(scope, send, path)
+        world_id, _, rest = path[len(PREFIX) :].partition("/")
+        if rest == "acks" and scope["method"] == "POST":
+            await self._acks(scope, receive, send, world_id)
+            return True
+        if scope["method"] != "GET":
+            return False
+        if rest == "activation":
+            return await self._activation(scope, send, world_id)
+        return await self._rest(scope, receive, send, world_id, rest)
+
+    def _admit(self, text: str) -> Admission | None:
+        """Return what a ticket admits to. Called by the keeper's thread."""
+        ticket = read_ticket(text, now=database_now())
+        if ticket is None:
+            return None
+        if ticket.token_id == DEV_TOKEN_ID:
+            return Admission(ticket, Caller(dev_token(), dev_grants(), math.inf))
+        caller = self.tokens.follow(ticket.token_id)
+        return None if caller is None else Admission(ticket, caller)
 
     async def _activation(self, scope: Scope, send: Send, world_id: str) -> bool:
         question = self._questions.read(scope["query_string"])

@@ -93,6 +93,22 @@ class TokenBook:
         self._by_id[token.id].add(caller)
         return caller
 
+    def follow(self, token_id: str) -> Caller | None:
+        """Return who holds the token of that id, known until it is revoked; None where it may not be used.
+
+        Called by the keeper's thread.
+        """
+        started, now = time.monotonic(), database_now()
+        token = ApiToken.objects.prefetch_related("worlds").filter(id=token_id).first()
+        if token is None or not token.is_live(now):
+            return None
+        known = next(iter(self._by_id.get(token_id, ())), None)
+        if known is not None:
+            return known
+        caller = Caller(token, grants_of_token(token), started + (token.expires_at - now).total_seconds())
+        self._by_id[token.id].add(caller)
+        return caller
+
     def used_since(self, moment: float) -> tuple[Caller, ...]:
         """Return who has asked since the monotonic time ``moment``."""
         return tuple(caller for caller in tuple(self._callers.values()) if caller.budget.at >= moment)
