@@ -11,11 +11,12 @@ import pytest
 from django.contrib.auth.models import User
 
 from qmtl_worlds.contracts.lease import find_position
-from tests.live.asgi import Stream, on_loop
+from tests.live.asgi import Stream, on_loop, scope_of
 from tests.live.conftest import Headers, bearer
 from tests.worlds.factories import act_of, shell
 from tests.worlds.steps import first_apply
 from worlds.live.app import Live
+from worlds.live.http import Message
 from worlds.models import ApiToken, World
 from worlds.services.holds import freeze, unfreeze
 from worlds.services.tokens import revoke_token
@@ -233,3 +234,20 @@ def _counting(encoded: list[str]) -> Callable[..., bytes]:
         return b"[]"
 
     return encode
+
+
+def test_stream_whose_client_left_without_a_word_ends_quietly(live: Live, trading: World, runner: Headers) -> None:
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            raise RuntimeError("the handler is closed")
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def story() -> None:
+        await live(scope_of(GOOD, **runner), receive, send)
+
+        assert live.topics.of(live.store.worlds["w1"]).is_empty
+
+    on_loop(story)

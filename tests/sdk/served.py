@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import uvicorn
 
 from qmtl_worlds import asgi
+from qmtl_worlds.lanes import Lanes
 from worlds.live.app import Live
 
 
@@ -37,3 +38,6 @@ def served() -> Iterator[str]:
         server.should_exit = True
         thread.join()
         live.stop()
+        lanes = live._django  # noqa: SLF001
+        assert isinstance(lanes, Lanes)
+        lanes.close()

@@ -16,6 +16,10 @@ from worlds.live.topic import Reader, Topic
 PARAMETERS: Final = frozenset({"strategy_id", "client_id"})
 
 
+class LeftError(Exception):
+    """The client has gone, and nothing can be sent to it any more."""
+
+
 class Topics:
     """The topic of each world that somebody streams, on the running loop."""
 
@@ -43,9 +47,10 @@ async def serve_events(
     await send({"type": "http.response.start", "status": 200, "headers": _headers(asked)})
     gone = asyncio.ensure_future(_left(receive, reader))
     try:
-        with suppress(asyncio.CancelledError):
-            await topic.serve(reader, lambda frame: _part(send, frame), last_seen=last_seen)
-        await send({"type": "http.response.body", "body": b""})
+        with suppress(LeftError):
+            with suppress(asyncio.CancelledError):
+                await topic.serve(reader, lambda frame: _part(send, frame, more=True), last_seen=last_seen)
+            await _part(send, b"", more=False)
     finally:
         gone.cancel()
 
@@ -59,8 +64,12 @@ def _headers(asked: Asked) -> list[Header]:
     ]
 
 
-async def _part(send: Send, frame: bytes) -> None:
-    await send({"type": "http.response.body", "body": frame, "more_body": True})
+async def _part(send: Send, frame: bytes, *, more: bool) -> None:
+    """Send a part; uvloop raises where the client closed its side and the server was not told so yet."""
+    try:
+        await send({"type": "http.response.body", "body": frame, "more_body": more})
+    except RuntimeError as error:
+        raise LeftError from error
 
 
 async def _left(receive: Receive, reader: Reader) -> None:
