@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.sdk.client import WorldsClient
 from qmtl_worlds.sdk.gate import OrderGate
 from qmtl_worlds.sdk.node import Order, OrderGateNode
@@ -34,9 +35,16 @@ def main(base_url: str, token_file: str, world_id: str, strategy_id: str) -> Non
     client = WorldsClient(base_url, Path(token_file).read_text(encoding="utf-8").strip())
     brokerage = PrintingBrokerage()
     rules = GateRules(venue_mode="paper", on_expiry="reduce_only")
-    with OrderGate(client, world_id=world_id, strategy_id=strategy_id, sides=["long"], rules=rules) as gate:
+    gate = OrderGate(client, world_id=world_id, strategy_id=strategy_id, sides=["long"], rules=rules)
+
+    def close_position(instance: InstanceKey) -> None:
+        """Close what the server waits for, through the gate as well, and say so when the venue has confirmed it."""
+        brokerage.send(node.process([Order("AAPL", instance.side.value, 40.0, reduces=True)]))
+        gate.acknowledge_flat(instance.side.value)
+
+    node = OrderGateNode(gate, on_blocked="drop", on_caught=hand_back)
+    with client, gate.on_flatten(close_position):
         gate.wait_until_ready(5.0)
-        node = OrderGateNode(gate, on_blocked="drop", on_caught=hand_back)
         entry = Order("AAPL", "long", 100.0, reduces=False)
         exit_ = Order("AAPL", "long", 40.0, reduces=True)
         brokerage.send(node.process([entry, exit_]))

@@ -117,6 +117,10 @@ class WorldsClient:
         body: JsonObject = {"strategies": [binding.to_json() for binding in bindings]}
         return self._post(_world(world_id, "bindings"), body, repeatable=True)
 
+    def bindings(self, world_id: str) -> JsonObject:
+        """Return what is bound, with how far the data of each instance reaches."""
+        return self._get(_world(world_id, "bindings"))
+
     def unbind(self, world_id: str, strategy_id: str, *, side: str | None = None) -> JsonObject:
         """Withdraw a strategy, both sides unless one is named; its gate closes at once."""
         path = _world(world_id, "bindings", check_object_id(strategy_id, field="strategy_id"))

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from itertools import count
 from typing import Final, Protocol
 
 from qmtl_worlds.contracts.activation import ActivationEnvelope
-from qmtl_worlds.contracts.errors import NotFoundError
+from qmtl_worlds.contracts.errors import NotFoundError, UnavailableError
 from qmtl_worlds.contracts.ids import InstanceKey, check_side
 from qmtl_worlds.sdk.client import Binding, WorldsClient
 from qmtl_worlds.sdk.coverage import DataProvider, data_end
-from qmtl_worlds.sdk.errors import ReplyInvalidError
+from qmtl_worlds.sdk.errors import ReplyInvalidError, ServerUnreachableError
 from qmtl_worlds.sdk.series import Series
 from qmtl_worlds.sdk.session import JsonObject
 
 MAX_ROWS_A_CALL: Final = 50_000
+PATIENCE_SECONDS: Final = 60.0
+"""How long the same rows are sent again while the server is away."""
+LONGEST_PAUSE_SECONDS: Final = 5.0
 
 
 class Strategy(Protocol):
@@ -71,16 +76,34 @@ class SubmitResult:
 class Runner:
     """Submits strategies with the token of one client (role submitter)."""
 
-    def __init__(self, client: WorldsClient) -> None:
-        """Use ``client`` for every call."""
+    def __init__(
+        self,
+        client: WorldsClient,
+        *,
+        patience_seconds: float = PATIENCE_SECONDS,
+        pause: Callable[[float], None] = time.sleep,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Use ``client`` for every call; rows are sent again for ``patience_seconds`` while the server is away."""
         self._client = client
+        self._patience_seconds = patience_seconds
+        self._pause = pause
+        self._monotonic = monotonic
 
-    def submit(self, strategy: Strategy, *, world: str, data_provider: DataProvider | None = None) -> SubmitResult:
+    def submit(
+        self,
+        strategy: Strategy,
+        *,
+        world: str,
+        data_provider: DataProvider | None = None,
+        resume: bool = False,
+    ) -> SubmitResult:
         """Bind ``strategy`` to ``world``, send its bars, and read what the decision in force says of it.
 
-        Doing it again with more bars sends them all and changes only what is new: the server knows rows by their time.
-        With a ``data_provider``, bars that close after what its ``coverage()`` ends with are held back, since no data
-        stands behind them.
+        Doing it again with more bars sends them all and changes only what is new: the server knows rows by their time,
+        so nothing that is sent again counts twice. With ``resume``, sending begins with the last bar that the server
+        has of this instance; older ones are then not compared with what is stored. With a ``data_provider``, bars that
+        close after what its ``coverage()`` ends with are held back, since no data stands behind them.
 
         Raises:
             WorldsError: the server refused, for instance rows that contradict what it has.
@@ -90,13 +113,36 @@ class Runner:
         key = InstanceKey(binding.strategy_id, check_side(binding.side))
         series = _covered(strategy.series(), data_provider)
         self._client.bind(world, [binding])
-        self._push(world, key, series)
-        return self._result(world, key, series)
+        sent = series.since(self._data_end(world, key)) if resume else series
+        self._push(world, key, sent)
+        return self._result(world, key, sent)
 
     def _push(self, world: str, key: InstanceKey, series: Series) -> None:
         for first in range(0, len(series), MAX_ROWS_A_CALL):
-            part = series.take(first, first + MAX_ROWS_A_CALL)
-            self._client.push_returns(world, key.strategy_id, key.side.value, part)
+            self._push_patiently(world, key, series.take(first, first + MAX_ROWS_A_CALL))
+
+    def _push_patiently(self, world: str, key: InstanceKey, part: Series) -> None:
+        """Send the same rows until the server says that it has them; it takes them in once."""
+        ends_at = self._monotonic() + self._patience_seconds
+        for attempt in count():
+            try:
+                self._client.push_returns(world, key.strategy_id, key.side.value, part)
+            except (ServerUnreachableError, UnavailableError):
+                pause = min(LONGEST_PAUSE_SECONDS, 0.25 * 2 ** min(attempt, 10))
+                if self._monotonic() + pause >= ends_at:
+                    raise
+                self._pause(pause)
+            else:
+                return
+
+    def _data_end(self, world: str, key: InstanceKey) -> int | None:
+        """Return the close of the last bar that the server has of an instance, None where it has none."""
+        bound = self._client.bindings(world).get("instances")
+        for one in bound if isinstance(bound, list) else ():
+            if isinstance(one, dict) and (one.get("strategy_id"), one.get("side")) == (key.strategy_id, key.side.value):
+                end = one.get("data_end")
+                return int(datetime.fromisoformat(end).timestamp()) if isinstance(end, str) else None
+        return None
 
     def _result(self, world: str, key: InstanceKey, series: Series) -> SubmitResult:
         activation = self._activation(world, key)

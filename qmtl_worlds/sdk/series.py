@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +32,10 @@ class Series:
     def until(self, last: int) -> Series:
         """Return the bars that close at ``last`` (epoch seconds) or before."""
         return self.take(0, bisect_right(self.ts, last))
+
+    def since(self, first: int | None) -> Series:
+        """Return the bars that close at ``first`` (epoch seconds) or after; all of them where it is None."""
+        return self if first is None else self.take(bisect_left(self.ts, first), len(self))
 
     def take(self, first: int, stop: int) -> Series:
         """Return the bars from index ``first`` to before ``stop``."""

@@ -22,7 +22,7 @@ class Recorder:
 
     def send(self, request: Request) -> Reply:
         self.sent.append(request)
-        return Reply(200, {}, b"{}", sent_at=0.0)
+        return Reply(200, {}, b'{"lease_ms": 1000}', sent_at=0.0)
 
     def close(self) -> None:
         pass
@@ -38,6 +38,8 @@ class Recorder:
         (lambda client: client.add_policy("w", "world: w"), "POST /worlds/w/policies"),
         (lambda client: client.set_default_policy("w", 2), "POST /worlds/w/set-default"),
         (lambda client: client.bind("w", []), "POST /worlds/w/bindings"),
+        (lambda client: client.bindings("w"), "GET /worlds/w/bindings"),
+        (lambda client: client.lease_seconds("w"), "GET /worlds/w"),
         (lambda client: client.unbind("w", "s@1", side="short"), "DELETE /worlds/w/bindings/s%401?side=short"),
         (lambda client: client.set_roster("w", ["s"]), "POST /worlds/w/decisions"),
         (lambda client: client.metrics("w", "s"), "GET /worlds/w/strategies/s/metrics?side=long"),

@@ -12,7 +12,7 @@ from qmtl_worlds.contracts.errors import SeriesConflictError
 from qmtl_worlds.sdk import runner as runner_module
 from qmtl_worlds.sdk.client import Binding, WorldsClient
 from qmtl_worlds.sdk.coverage import SeamlessCoverage
-from qmtl_worlds.sdk.errors import ReplyInvalidError
+from qmtl_worlds.sdk.errors import ReplyInvalidError, ServerUnreachableError
 from qmtl_worlds.sdk.runner import Runner, SubmitStatus
 from qmtl_worlds.sdk.series import Series
 from qmtl_worlds.sdk.transport import Reply, Request
@@ -33,16 +33,20 @@ class OneStrategy:
 
 
 class Server:
-    """Answers by the last word of the path and keeps what was posted."""
+    """Answers by the last word of the path and keeps what was posted; first it is away for so many posts of returns."""
 
-    def __init__(self, answers: Mapping[str, tuple[int, object]]) -> None:
+    def __init__(self, answers: Mapping[str, tuple[int, object]], *, away: int = 0) -> None:
         self.answers = {"bindings": (200, {}), "returns": (200, {}), **answers}
         self.posted: list[tuple[str, dict[str, object]]] = []
+        self.away = away
 
     def send(self, request: Request) -> Reply:
         word = request.target.partition("?")[0].rpartition("/")[2]
         if request.body is not None:
             self.posted.append((word, json.loads(request.body)))
+        if word == "returns" and self.away:
+            self.away -= 1
+            raise ServerUnreachableError("gone")
         status, body = self.answers.get(word, (404, {"type": "urn:qmtl-worlds:not-found", "detail": "no"}))
         return Reply(status, {"lease-ms": "0"}, json.dumps(body).encode(), sent_at=0.0)
 
@@ -50,8 +54,11 @@ class Server:
         pass
 
 
-def runner_of(server: Server) -> Runner:
-    return Runner(WorldsClient("http://127.0.0.1:1", "token", transport=server))
+def runner_of(server: Server, *, pauses: list[float] | None = None) -> Runner:
+    """Return a Runner whose clock runs on with its pauses only."""
+    waited = [] if pauses is None else pauses
+    client = WorldsClient("http://127.0.0.1:1", "token", transport=server, pause=lambda _seconds: None)
+    return Runner(client, pause=waited.append, monotonic=lambda: sum(waited))
 
 
 def test_submit_of_an_active_strategy_returns_its_weight_and_contribution() -> None:
@@ -120,6 +127,44 @@ def test_submit_splits_long_histories(monkeypatch: pytest.MonkeyPatch) -> None:
     runner_of(server).submit(OneStrategy(), world=WORLD)
 
     assert [body["ret"] for word, body in server.posted if word == "returns"] == [[0.01, 0.0], [-0.02]]
+
+
+def test_submit_sends_the_same_rows_until_the_server_is_back() -> None:
+    server = Server({"activation": (200, wire_activation())}, away=10)
+    pauses: list[float] = []
+
+    result = runner_of(server, pauses=pauses).submit(OneStrategy(), world=WORLD)
+
+    sent = [body["ret"] for word, body in server.posted if word == "returns"]
+    assert sent == [[0.01, 0.0, -0.02]] * 11
+    assert pauses == [0.25, 0.5, 1.0]
+    assert result.rows_sent == 3
+
+
+def test_submit_gives_up_when_its_patience_is_over() -> None:
+    server = Server({}, away=10_000)
+    pauses: list[float] = []
+
+    with pytest.raises(ServerUnreachableError):
+        runner_of(server, pauses=pauses).submit(OneStrategy(), world=WORLD)
+
+    assert 50 < sum(pauses) < 60
+
+
+@pytest.mark.parametrize(
+    ("data_end", "sent"),
+    [("1970-01-03T00:00:00Z", [0.0, -0.02]), (None, [0.01, 0.0, -0.02]), ("1969-12-31T00:00:00Z", [0.01, 0.0, -0.02])],
+)
+def test_submit_goes_on_with_the_last_bar_that_the_server_has(data_end: str | None, sent: list[float]) -> None:
+    bound = [
+        {"strategy_id": STRATEGY, "side": side, "data_end": end} for side, end in (("short", "x"), ("long", data_end))
+    ]
+    server = Server({"activation": (200, wire_activation()), "bindings": (200, {"instances": bound})})
+
+    result = runner_of(server).submit(OneStrategy(), world=WORLD, resume=True)
+
+    assert [body["ret"] for word, body in server.posted if word == "returns"] == [sent]
+    assert (result.rows_sent, result.data_end) == (len(sent), datetime(1970, 1, 4, tzinfo=UTC))
 
 
 def test_submit_holds_back_bars_that_the_data_provider_does_not_cover() -> None:
