@@ -41,7 +41,11 @@ class WsgiPool:
         """Return the application's answer to a request."""
         run = contextvars.copy_context().run
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, run, self._answer, environ_of(scope, body))
+        return await loop.run_in_executor(self._executor, run, self.answer_here, scope, body)
+
+    def answer_here(self, scope: Mapping[str, Any], body: bytes) -> WholeAnswer:
+        """Return the application's answer, on this thread."""
+        return self._answer(environ_of(scope, body))
 
     def close(self) -> None:
         """End the threads."""
