@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import msgspec
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -20,6 +23,7 @@ from worlds.api.endpoint import Endpoint, reader_of, visible_worlds
 from worlds.api.shapes.worlds import WorldCreate, WorldEdit
 from worlds.api.views.policies import YAML, PoliciesView
 from worlds.api.views.worlds import WorldDescriptionView, WorldsView, WorldView
+from worlds.api.waiting import STARTED
 from worlds.models import PolicyVersion, World
 from worlds.selectors import WorldFilter, get_world, list_policies, list_worlds
 from worlds.services.compat import NOTICE, QMTL, RESERVED
@@ -34,6 +38,11 @@ _THEIRS = ("created_at", "updated_at", "world", "notice", "etag")
 
 class QmtlEndpoint(Endpoint):
     """A route with answers of their own, ``qmtl_get`` and so on, for QMTL's clients."""
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        """Note when the answer was begun: these clients do not wait long for its end."""
+        request.META[STARTED] = time.monotonic()
+        return super().dispatch(request, *args, **kwargs)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Choose who answers, once the caller is known."""
