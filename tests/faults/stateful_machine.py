@@ -182,6 +182,12 @@ class WorldMachine(Staged):
     def right_changes(self, entitled: bool) -> None:
         self.act("set_right", "bob", entitled=entitled)
 
+    @precondition(lambda self: "bob" in self.oracle.entitled and self.approved_by("bob"))
+    @rule()
+    def approver_is_dismissed(self) -> None:
+        """Somebody loses the right to approve while a run rests on the approval."""
+        self.act("set_right", "bob", entitled=False)
+
     @rule(keys=st.sets(st.sampled_from(KEYS)))
     def data_comes(self, keys: set[InstanceKey]) -> None:
         for key in sorted(keys or KEYS):
@@ -248,6 +254,10 @@ class WorldMachine(Staged):
 
     def live(self) -> list[Run]:
         return [run for run in self.runs() if run.view.state in LIVE_STATES]
+
+    def approved_by(self, name: str) -> list[Run]:
+        """Return the runs under way that somebody has approved."""
+        return [run for run in self.live() if name in run.approvals]
 
     def kills(self) -> list[InstanceKey | None]:
         """Return what is killed: instances, and None for the world."""

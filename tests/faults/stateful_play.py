@@ -12,11 +12,11 @@ from tests.faults.stateful_machine import machine_on
 from tests.faults.stateful_stage import Stage
 
 HISTORY: Final = 50
-HISTORIES: Final = 12
+HISTORIES: Final = 15
 
 
 def play(stage: Stage, seed: int, *, shrink: bool = True) -> None:
-    """Play twelve histories; one that fails is cut down to the acts that it takes, unless there is no time to.
+    """Play some histories; one that fails is cut down to the acts that it takes, unless there is no time to.
 
     Raises:
         AssertionError: the sides differ, or an invariant is broken.
