@@ -12,6 +12,7 @@ from tests.admin.pages import open_act, page, press, text_of
 from tests.worlds.factories import make_world, person, shell
 from tests.worlds.steps import evaluate, first_apply, wait_with_increase
 from worlds.models import ApplyRun, GateHold, PolicyVersion, World
+from worlds.services.registry import NewWorld, create_world
 from worlds.work.evaluate import evaluate_world
 
 pytestmark = pytest.mark.django_db
@@ -27,6 +28,14 @@ def test_world_page_says_what_trades_and_what_waits(world: World, alice: User, b
     assert "Active set: 2, long 60 %" in words
     assert "4 of 4 fresh" in words
     assert "Your roles here: approver, auditor." in words
+
+
+def test_world_page_warns_of_clients_that_do_not_fail_closed(alice: User, sign_in: SignIn) -> None:
+    theirs = create_world(new=NewWorld("theirs", compat="qmtl"), act=shell())
+    client = sign_in(alice)
+
+    assert "These clients do not fail closed" in page(client, theirs)
+    assert "These clients" not in page(client, make_world("ours"))
 
 
 def test_world_page_of_a_new_world_says_that_nothing_trades(alice: User, sign_in: SignIn) -> None:

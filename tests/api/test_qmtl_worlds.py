@@ -8,6 +8,7 @@ import pytest
 
 from tests.api.callers import Caller, machine
 from worlds.models import PolicyVersion, World
+from worlds.services.compat import NOTICE
 
 pytestmark = pytest.mark.django_db
 
@@ -87,6 +88,14 @@ def test_first_policy_is_in_force_at_once_and_described(theirs: Caller) -> None:
     assert (told["policy_preset"], told["policy_preset_mode"]) == ("conservative", "shared")
     assert "reported.sharpe" in told["policy_human"]
     assert theirs.get("/worlds/w1/policies").json() == [{"version": 1}]
+
+
+def test_description_for_others_begins_with_the_warning(theirs: Caller, gateway: Caller) -> None:
+    theirs.post("/worlds/w1/policies", {"policy": {"top_k": TOP}})
+
+    told = gateway.get("/worlds/w1/describe").json()["policy"]["text"]
+
+    assert told.startswith(NOTICE)
 
 
 def test_policy_that_is_sent_again_is_no_new_version(theirs: Caller) -> None:

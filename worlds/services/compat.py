@@ -11,7 +11,7 @@ from qmtl_worlds.contracts.metric_names import REPORTED_PREFIX, parse_metric
 from qmtl_worlds.policy.compiler import CompiledPolicy
 from qmtl_worlds.policy.dialect import source_of
 from strategies.services.report import MAX_METRICS
-from worlds.models import PolicyVersion
+from worlds.models import PolicyVersion, World
 from worlds.services.run_rows import compiled
 
 QMTL: Final = "qmtl"
@@ -21,6 +21,11 @@ NOTICE: Final = (
 )
 RESERVED: Final = "qmtl.history"
 """The key of a world's metadata under which the coverage that clients told is kept; it is not echoed."""
+
+
+def notice_of(world: World) -> str:
+    """Return what must be said before a world is described; empty for all but compatibility worlds."""
+    return f"{NOTICE}\n\n" if world.compat == QMTL else ""
 
 
 def flat_metrics(nested: Mapping[str, Any], *, policy: CompiledPolicy) -> dict[str, float]:

@@ -29,6 +29,7 @@ from worlds.api.shapes.worlds import (
 from worlds.models import World
 from worlds.selectors import WorldFilter, find_pin, get_world, list_worlds, op_states_of
 from worlds.services.closings import closing_of
+from worlds.services.compat import notice_of
 from worlds.services.registry import NewWorld, archive_world, create_world, update_world, world_etag
 from worlds.services.run_rows import compiled
 
@@ -135,7 +136,7 @@ class WorldDescriptionView(Endpoint):
                 version=world.policy.version,
                 checksum=world.policy.checksum,
                 yaml=world.policy.text,
-                text=describe(compiled(world.policy)),
+                text=notice_of(world) + describe(compiled(world.policy)),
             )
         return Response(WorldDescription(world=_detail(world), policy=policy))
 
