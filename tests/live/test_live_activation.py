@@ -220,3 +220,39 @@ def test_defect_in_a_job_does_not_end_the_keeping(
 
 def _broken() -> None:
     raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("path", [GOOD, f"{GOOD}&client_id=r1", "/worlds/w1/activation?strategy_id=bad"])
+@pytest.mark.parametrize("role", ["runner", "gateway"])
+def test_shortest_way_gives_the_answer_of_the_long_one(live: Live, trading: World, path: str, role: str) -> None:
+    headers = bearer(role)
+    long = ask(live, path, **headers, x_request_id="long")
+    etag = long.headers["etag"]
+    known = ask(live, path, **headers, x_request_id="long", if_none_match=etag)
+
+    short = ask(live, path, **headers)
+    renewed = ask(live, path, **headers, if_none_match=etag)
+
+    assert (short.status, short.body) == (200, long.body)
+    assert (renewed.status, renewed.body) == (known.status, known.body) == (304, b"")
+    for quick, slow in ((short, long), (renewed, known)):
+        assert quick.headers.keys() == slow.headers.keys()
+        assert {name: quick.headers[name] for name in ("etag", "cache-control")} == {
+            name: slow.headers[name] for name in ("etag", "cache-control")
+        }
+        assert 0 <= int(quick.headers["lease-ms"]) <= int(slow.headers["lease-ms"])
+        assert (int(quick.headers["lease-ms"]) > 0) == (role == "runner")
+
+
+def test_shortest_way_is_left_when_the_state_is_not_confirmed_any_more(
+    live: Live, trading: World, runner: Headers
+) -> None:
+    for _ in range(3):
+        ask(live, GOOD, **runner)
+    live.keeper.stop()
+    held = live.store.worlds["w1"]
+    held.confirmed = Confirmed(held.confirmed.snapshot, time.monotonic() - 5.1)
+
+    answer = ask(live, GOOD, **runner)
+
+    assert (answer.json()["reason"], answer.headers["lease-ms"]) == ("unconfirmed", "0")

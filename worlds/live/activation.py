@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import time
 from typing import Final, NamedTuple
@@ -11,6 +12,7 @@ from qmtl_worlds.contracts.lease import Position, find_position
 from worlds.live.counts import Books
 from worlds.live.http import REQUEST_ID, Asked, Send, parameters, respond
 from worlds.live.sessions import Sessions
+from worlds.live.snapshot import Kept
 from worlds.live.store import LiveWorld
 from worlds.live.tokens import Caller
 
@@ -18,8 +20,6 @@ _KNOWN: Final = frozenset({"strategy_id", "side", "client_id"})
 _ID = re.compile(OBJECT_ID_PATTERN)
 _MOST_QUERIES: Final = 20_000
 _LONGEST_QUERY: Final = 512
-_JSON: Final = (b"content-type", b"application/json")
-_NO_STORE: Final = (b"cache-control", b"no-store")
 
 
 class Question(NamedTuple):
@@ -27,6 +27,7 @@ class Question(NamedTuple):
 
     key: InstanceKey
     client_id: str
+    query: bytes
 
 
 class Questions:
@@ -68,23 +69,19 @@ async def answer_activation(
         books.counts.unconfirmed += 1
     elif caller.rights(world.world_id)[1]:
         lease = snapshot.lease_left_ms(prepared, now=now, confirmed_at=held.at)
-    headers = [
-        (b"etag", prepared.etag),
-        (b"lease-ms", b"%d" % lease),
-        _NO_STORE,
-        (REQUEST_ID, asked.answer_id()),
-    ]
+    own = ((b"lease-ms", b"%d" % lease), (REQUEST_ID, asked.answer_id()))
+    has_it = bool(asked.if_none_match) and prepared.etag in asked.if_none_match
+    if confirmed and caller.grants.strategies is None:
+        snapshot.keep(question.query, Kept(prepared, question.client_id, now if has_it else -math.inf))
     if question.client_id and lease:
         holds = find_position(asked.if_none_match.decode("latin-1"))
         _hear(books.sessions, world, caller, question.client_id, holds)
-    if asked.if_none_match and prepared.etag in asked.if_none_match:
+    if has_it:
         books.counts.answers["activation", 304] += 1
-        await respond(send, 304, headers, b"")
+        await respond(send, 304, [*prepared.headers_of_304, *own], b"")
         return
     books.counts.answers["activation", 200] += 1
-    headers.append(_JSON)
-    headers.append((b"content-length", b"%d" % len(prepared.body)))
-    await respond(send, 200, headers, prepared.body)
+    await respond(send, 200, [*prepared.headers_of_200, *own], prepared.body)
 
 
 def _hear(sessions: Sessions, world: LiveWorld, caller: Caller, client_id: str, holds: Position | None) -> None:
@@ -100,4 +97,6 @@ def _read(query: bytes) -> Question | None:
         return None
     if "strategy_id" not in found or found.get("side", "long") not in {"long", "short"}:
         return None
-    return Question(InstanceKey(found["strategy_id"], Side(found.get("side", "long"))), found.get("client_id", ""))
+    return Question(
+        InstanceKey(found["strategy_id"], Side(found.get("side", "long"))), found.get("client_id", ""), query
+    )

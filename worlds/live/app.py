@@ -14,6 +14,7 @@ from qmtl_worlds.contracts.limit_errors import OverloadedError, RateLimitedError
 from worlds.live.acks import answer_ack, find_ack, read_start, replay
 from worlds.live.activation import Questions, answer_activation
 from worlds.live.counts import Books
+from worlds.live.hot import Hot
 from worlds.live.http import REQUEST_ID, Application, Asked, Receive, Scope, Send, parameters, respond
 from worlds.live.keeper import Keeper
 from worlds.live.limits import Places
@@ -55,11 +56,15 @@ class Live:
         self._worlds = LookUps(self.keeper, self.keeper.load)
         self._sockets = Sockets(admissions=LookUps(self.keeper, self._admit), worlds=self._worlds, places=self.streams)
         self._registry = registry_of(LiveCollector(self.books, self.store))
+        self._shortest = Hot(self.store, self.tokens, self.books)
         self._started = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or serve one connection."""
-        if scope["type"] == "websocket":
+        if scope["type"] == "http" and (answer := self._shortest.answer(scope)) is not None:
+            await send(answer[0])
+            await send(answer[1])
+        elif scope["type"] == "websocket":
             self.start()
             await self._sockets(scope, receive, send)
         elif scope["type"] != "http" or not await self._hot(scope, receive, send):

@@ -19,37 +19,26 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 Header = tuple[bytes, bytes]
 
 REQUEST_ID: Final = b"x-request-id"
+CORRELATION_ID: Final = b"x-correlation-id"
 _ID = re.compile(OBJECT_ID_PATTERN.encode())
 _PROCESS: Final = os.urandom(8).hex()
 _counter = itertools.count(1)
 
 
 class Asked:
-    """What the hot routes look at of a request, found in one walk over its headers."""
+    """What the hot routes look at of a request."""
 
     __slots__ = ("authorization", "cookie", "correlation_id", "if_none_match", "last_event_id", "request_id")
 
     def __init__(self, headers: Iterable[Header]) -> None:
         """Pick the headers that count; of one that comes twice the last is taken."""
-        self.authorization = b""
-        self.cookie = b""
-        self.if_none_match = b""
-        self.last_event_id = b""
-        self.request_id = b""
-        self.correlation_id = b""
-        for name, value in headers:
-            if name == b"authorization":
-                self.authorization = value
-            elif name == b"if-none-match":
-                self.if_none_match = value
-            elif name == b"last-event-id":
-                self.last_event_id = value
-            elif name == REQUEST_ID:
-                self.request_id = value
-            elif name == b"x-correlation-id":
-                self.correlation_id = value
-            elif name == b"cookie":
-                self.cookie = value
+        given = dict(headers)
+        self.authorization = given.get(b"authorization", b"")
+        self.cookie = given.get(b"cookie", b"")
+        self.if_none_match = given.get(b"if-none-match", b"")
+        self.last_event_id = given.get(b"last-event-id", b"")
+        self.request_id = given.get(REQUEST_ID, b"")
+        self.correlation_id = given.get(CORRELATION_ID, b"")
 
     def answer_id(self) -> bytes:
         """Return the id to answer with: the caller's where it gave one that can be told on, else a new one."""

@@ -16,11 +16,14 @@ from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.contracts.states import EffectiveMode
 from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, answer, lease_left_ms
+from worlds.live.http import Header
 from worlds.models import World
 from worlds.services.gate_facts import Committed
 
 Entries = Mapping[InstanceKey, EntryFacts]
 NEVER: Final = math.inf
+NO_STORE: Final = (b"cache-control", b"no-store")
+MOST_KEPT: Final = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,17 @@ class Prepared:
     etag: bytes
     body: bytes
     changes_at: float
+    headers_of_304: tuple[Header, ...]
+    headers_of_200: tuple[Header, ...]
+
+
+@dataclass(slots=True)
+class Kept:
+    """The answer to a question as it came; ``heard_at`` is when its Runner last proved that it has the answer."""
+
+    prepared: Prepared
+    client_id: str
+    heard_at: float
 
 
 class WorldSnapshot:
@@ -53,6 +67,7 @@ class WorldSnapshot:
         self._last_fresh: Final = max(
             (entry.fresh_until for entry in reading.entries.values() if entry.fresh_until is not None), default=None
         )
+        self.kept: dict[bytes, Kept] = {}
         self._prepared: dict[InstanceKey, Prepared] = {}
         self._unconfirmed: dict[InstanceKey, Prepared] = {}
 
@@ -72,6 +87,7 @@ class WorldSnapshot:
 
     def forget_answers(self) -> None:
         """Let go of the answers that were kept, once another state is served."""
+        self.kept = {}
         self._prepared = {}
         self._unconfirmed = {}
 
@@ -85,6 +101,14 @@ class WorldSnapshot:
         if found is None or now >= found.changes_at:
             found = kept[key] = self._prepare(entry, now=now, confirmed=confirmed)
         return found
+
+    def keep(self, question: bytes, kept: Kept) -> None:
+        """Remember the answer to a question as it came, where it is about somebody who is known here."""
+        envelope = kept.prepared.envelope
+        if self.facts.confirmed and InstanceKey(envelope.strategy_id, envelope.side) in self.entries:
+            if len(self.kept) >= MOST_KEPT:
+                self.kept.clear()
+            self.kept[question] = kept
 
     def lease_left_ms(self, prepared: Prepared, *, now: float, confirmed_at: float) -> int:
         """Return for how long the answer may be acted on, counted from ``now``."""
@@ -110,7 +134,10 @@ class WorldSnapshot:
         envelope = answer(entry, self.facts_at(now, confirmed=confirmed), self._time(now))
         body = msgspec.json.encode(envelope.to_json())
         changes_at = min(self._monotonic(entry.fresh_until, now), self._monotonic(self._last_fresh, now))
-        return Prepared(envelope, f'"{envelope.etag}"'.encode(), body, changes_at)
+        etag = f'"{envelope.etag}"'.encode()
+        always = ((b"etag", etag), NO_STORE)
+        of_body = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
+        return Prepared(envelope, etag, body, changes_at, always, always + of_body)
 
     def _time(self, now: float) -> datetime:
         if self._stands_still:

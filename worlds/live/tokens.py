@@ -72,7 +72,7 @@ class TokenBook:
     def find(self, header: bytes, *, now: float) -> Caller | None:
         """Return the caller from memory; None where the rows must be asked."""
         caller = self._callers.get(header)
-        if caller is None or not caller.is_live(now) or now - self._checked_at > UNCHECKED_SECONDS:
+        if caller is None or caller.revoked or now >= caller.ends_at or now - self._checked_at > UNCHECKED_SECONDS:
             return None
         return caller
 
