@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, Final
 
 from qmtl_worlds.contracts.states import LIVE_STATES, TERMINAL_STATES, RunState
-from qmtl_worlds.failpoints import every_point
+from qmtl_worlds.failpoints import POINTS, every_point
 from torture.children import Child
 from torture.people import DAYS, MEMBERS
 from torture.stage import PATIENCE_SECONDS, Stage
@@ -21,6 +21,8 @@ from worlds.stores.clock import database_now
 
 OF_OPERATORS: Final = ("request.", "approve.", "rollback.", "hold.", "kill.", "evaluate.")
 MARGIN_DAYS: Final = 60
+PASSED_BY_ALL: Final = tuple(point for point in POINTS if point.startswith("advance."))
+"""Points, whatever the state, that every worker comes by."""
 MOST_DEATHS: Final = 7
 """So many workers must die on one run before a person is called."""
 
@@ -159,7 +161,7 @@ class Life:
             self._stage.act("abort", self._world_id, run_id=scene.run_id)
             self._let_a_worker(scene, f"{scene.target}=kill")
         else:
-            action = self._stage.action or f"kill:{self._dice.choice((1, 1, 2))}"
+            action = self._stage.action or "kill"
             self._let_a_worker(scene, f"{scene.target}={action}")
 
     def _wear_out(self, scene: Scene) -> None:
@@ -225,13 +227,11 @@ class Life:
 
     def _trouble(self, *, kinds: tuple[str, ...] = ("kill", "delay")) -> str:
         """Return a fault at some point that a worker comes by."""
+        if self._dice.choice(kinds) == "kill":
+            return f"{self._dice.choice(PASSED_BY_ALL)}=kill:{self._dice.choice((1, 1, 2, 3))}"
         of_workers = [name for name in every_point() if not name.startswith((*OF_OPERATORS, "tick.", "relay."))]
-        point, kind = self._dice.choice(of_workers), self._dice.choice(kinds)
-        return (
-            f"{point}=kill"
-            if kind == "kill"
-            else f"{point}=delay:{self._dice.uniform(0, 3 * self._stage.lease_seconds):.2f}:1"
-        )
+        seconds = self._dice.uniform(0, 3 * self._stage.lease_seconds)
+        return f"{self._dice.choice(of_workers)}=delay:{seconds:.2f}:1"
 
     def _end_of(self, scene: Scene) -> str:
         """Wait for the run's end; a held one is taken up by a person."""
@@ -244,7 +244,7 @@ class Life:
             elif self._stage.read(database_now) > patience:
                 self._stage.tally.problem("stuck", "a run never ended", scene=scene, state=run.state)
                 break
-            self._stage.pause(0.05)
+            self._stage.pause(0.15)
         if scene.lease_end is not None:
             seconds = (run.state_changed_at - scene.lease_end).total_seconds()
             self._stage.tally.recovered(seconds, stormy=self._stage.weather)

@@ -65,7 +65,7 @@ def keep_ticking(_tell: Tell, words: Words) -> None:
         except (DatabaseError, InterfaceError):
             connection.close()
         close_old_connections()
-        stopped.wait(words.get("every", 0.25))
+        stopped.wait(words.get("every", 1.0))
 
 
 def work(tell: Tell, words: Words) -> None:

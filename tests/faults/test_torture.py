@@ -19,6 +19,8 @@ from torture.tally import Tally, added, quantile
 KILLS = 500 if EXTENDED else 100
 READS = 50_000 if EXTENDED else 10_000
 RECOVERY_SECONDS = 5.0
+OWN_LOAD = 3.0
+"""What a storm alone makes of each processor; on a machine that others load as well, seconds last longer."""
 SHORT_MUTANTS = ("B2", "B11")
 LONG_MUTANTS = ("B1", "B8", "B10", "B12", "B13", "B14")
 
@@ -41,14 +43,16 @@ def reads_of(report: dict[str, Any]) -> int:
 @pytest.mark.timeout(900 if EXTENDED else 300)
 def test_nothing_is_opened_lost_or_doubled_while_processes_die_on_postgresql(tmp_path: Path) -> None:
     weather = ("--weather",) if EXTENDED else ()
+    words = ("--minutes", "0.6", "--kills", str(KILLS), "--worlds", "4", "--seed", "suite", *weather)
 
-    done, report = storm(tmp_path / "report", "--minutes", "0.6", "--kills", str(KILLS), "--seed", "suite", *weather)
+    done, report = storm(tmp_path / "report", *words)
+    overload = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / OWN_LOAD)
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert report["problems"] == []
     assert sum(report["points"].values()) >= KILLS
     assert reads_of(report) >= READS
-    assert EXTENDED or quantile(report["recoveries"], 0.99) <= RECOVERY_SECONDS
+    assert quantile(report["recoveries"], 0.99) <= RECOVERY_SECONDS * overload
 
 
 @pytest.mark.slow
