@@ -19,6 +19,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
+from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.sdk.async_client import AsyncWorldsClient
 from qmtl_worlds.sdk.async_gate import AsyncOrderGate
 from qmtl_worlds.sdk.client import WorldsClient
@@ -58,20 +59,34 @@ class Ledger:
 
 @dataclass(slots=True)
 class Findings:
-    """What looking at gates found; ``late`` are gates that were open where no permission could live."""
+    """What looking at gates found.
+
+    ``late`` are gates that were open where no permission could live, ``fallen`` those that went back to an older state.
+    """
 
     looks: int = 0
     open_looks: int = 0
     late: list[str] = field(default_factory=list)
+    fallen: list[str] = field(default_factory=list)
+    positions: dict[LocalGate, Position] = field(default_factory=dict)
+
+    def follow(self, gate: LocalGate) -> None:
+        """Note where a gate stands."""
+        position = gate.position
+        if position is None:
+            return
+        if position < self.positions.get(gate, position):
+            self.fallen.append(f"{gate.client_id} from {self.positions[gate].text} to {position.text}")
+        self.positions[gate] = position
 
 
 def operate(ledger: Ledger, alice: User, dice: random.Random, over: threading.Event) -> None:
     """Freeze and unfreeze until it is over; it ends unfrozen."""
-    while not over.wait(dice.uniform(0.1, 1.5)):
+    while not over.wait(dice.choice([0.0, dice.uniform(0.1, 1.5)])):
         freeze(world_id="w1", act=act_of(alice))
         ledger.ended.append((ledger.began, time.monotonic()))
         ledger.is_open = False
-        over.wait(dice.uniform(0.1, 2.0))
+        over.wait(dice.choice([0.0, dice.uniform(0.1, 2.0)]))
         ledger.began, ledger.is_open = time.monotonic(), True
         unfreeze(world_id="w1", act=act_of(alice))
         ledger.changes += 2
@@ -84,6 +99,7 @@ def look(gates: list[LocalGate], ledger: Ledger, found: Findings, over: threadin
         for gate in gates:
             permitted, at = ledger.may_be_permitted(time.monotonic()), time.monotonic()
             allowed = gate.check("long").allowed
+            found.follow(gate)
             found.looks += 1
             found.open_looks += allowed
             if allowed and not permitted and not ledger.may_be_permitted(at):
@@ -106,7 +122,10 @@ def free_port() -> int:
 
 
 def rules(number: int) -> GateRules:
-    return GateRules(line=LineSettings(client_id=f"chaos-{number}", stream=number % 5 != 4))
+    """Some gates only poll, and some are as patient with a silent stream as they may be."""
+    patience = 0.95 * LEASE if number % 2 == 0 else None
+    line = LineSettings(f"chaos-{number}", number % 5 != 4, lease_seconds=LEASE, read_timeout_seconds=patience)
+    return GateRules(line=line)
 
 
 async def storm(address: str, token: str, dice: random.Random, watch: Callable[[list[LocalGate]], None]) -> str:
@@ -183,6 +202,7 @@ def hold_gates(server: str, token: str, alice: User, *, seconds: float, seed: in
     said = f"{ledger.changes} changes, {found.looks} looks, {found.open_looks} open, {len(found.late)} beyond the lease"
     sys.stdout.write(f"seed {seed}, {seconds:g} s: {said}; {counts}\n")
     assert found.late == []
+    assert found.fallen == []
     assert ledger.changes > 0
     assert 0 < found.open_looks < found.looks
 

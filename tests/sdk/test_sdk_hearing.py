@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qmtl_worlds.contracts.lease import EXPIRED
@@ -163,6 +163,7 @@ STATES = {sequence: sequence % 2 == 1 for sequence in range(7, 15)}
 """Whether the gate is open at each sequence."""
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.lists(
         st.tuples(

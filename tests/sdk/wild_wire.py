@@ -1,4 +1,4 @@
-"""A wire that also repeats pieces and swaps their order, until it is told to behave."""
+"""A wire that also repeats pieces, swaps their order and dies behind a late one, until it is told to behave."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from torture.proxy import Wire
 
 REPEAT = "repeat"
 SWAP = "swap"
-MOODS = ("pass",) * 6 + (REPEAT, SWAP, "fail")
+LATE = "late"
+MOODS = ("pass",) * 6 + (REPEAT, SWAP, LATE, "fail")
+LATEST_SECONDS = 1.0
+DEAD_SECONDS = 1.5
 
 
 class WildWire(Wire):
@@ -54,6 +57,11 @@ class WildWire(Wire):
         mood = "pass" if self.calm else self._dice.choice(MOODS)
         self.moods[mood] += 1
         kept = self._kept.pop(target, b"")
+        if mood == LATE:  # the last that is heard on this connection is old when it comes
+            await asyncio.sleep(self._dice.uniform(0, LATEST_SECONDS))
+            target.write(kept + data)
+            await asyncio.sleep(DEAD_SECONDS)
+            return False
         if mood == "fail":
             return await super()._pass_on(kept + data, target)
         if mood == SWAP and not kept:
