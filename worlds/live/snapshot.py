@@ -78,7 +78,7 @@ class WorldSnapshot:
 
     def is_same_as(self, other: WorldSnapshot) -> bool:
         """Tell whether both are one committed state; on SQLite a kill is a hold before it moves the position."""
-        return self.position == other.position and self.facts.holds == other.facts.holds
+        return self is other or (self.position == other.position and self.facts.holds == other.facts.holds)
 
     @property
     def told_after_seconds(self) -> float:

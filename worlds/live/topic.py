@@ -36,13 +36,14 @@ Put = Callable[[bytes], Awaitable[None]]
 class Reader:
     """One stream: what it wants, who reads, what it has seen."""
 
-    __slots__ = ("beats", "caller", "leased", "putting_since", "seen", "task", "version", "wanted")
+    __slots__ = ("audience", "beats", "caller", "leased", "putting_since", "seen", "task", "version", "wanted")
 
     def __init__(self, caller: Caller, wanted: Wanted, *, leased: bool) -> None:
         """Begin with nothing seen; ``leased`` tells whether what it is told may be acted on."""
         self.caller = caller
         self.wanted = wanted
         self.leased = leased
+        self.audience = (wanted.strategy_id, wanted.visible, leased)
         self.seen: WorldSnapshot | None = None
         self.version = 0
         self.beats = 0
@@ -73,7 +74,6 @@ class Topic:
         """Tell a reader everything, until it leaves, its token is revoked or the world is gone."""
         self._enter(reader)
         try:
-            await self._put(reader, put, b"retry: %d\n\n" % random.randint(*RETRY_MS))  # noqa: S311 - it only spreads
             await self._begin(reader, put, last_seen)
             await self._tell(reader, put)
             while (reason := self._over(reader)) is None:
@@ -98,12 +98,13 @@ class Topic:
         if known is None:
             state = states[-1]
             clock = clock_of(self.world.confirmed, state, now=now, leased=reader.leased)
-            frame = event(SNAPSHOT, state, clock, entries_of(state, reader.wanted, now=now))
+            frame = event(SNAPSHOT, state, clock, self._entries(reader, state, now=now))
         else:
             state = known
             clock = clock_of(self.world.confirmed, state, now=now, leased=reader.leased)
             frame = event(HEARTBEAT, state, clock)
-        await self._put(reader, put, frame)
+        retry = b"retry: %d\n\n" % random.randint(*RETRY_MS)  # noqa: S311 - it only spreads reconnects
+        await self._put(reader, put, retry + frame)
         reader.seen = state
 
     async def _something_new(self, reader: Reader) -> None:
@@ -116,8 +117,7 @@ class Topic:
     async def _tell(self, reader: Reader, put: Put) -> None:
         """Give a reader the states that it has not seen, one by one; the latest alone where it is too far behind."""
         states = tuple(self.world.recent)
-        seen = reader.seen
-        place = next((at for at, state in enumerate(states) if seen is not None and state.is_same_as(seen)), None)
+        place = _place_of(reader.seen, states)
         if place is None or _is_urgent(states[place], states[-1]):
             await self._put_state(reader, put, None, states[-1])
         else:
@@ -128,17 +128,24 @@ class Topic:
             await self._put_beat(reader, put)
 
     async def _put_state(self, reader: Reader, put: Put, before: WorldSnapshot | None, state: WorldSnapshot) -> None:
-        what = (before, state, reader.wanted, reader.leased)
+        what = (before, state, reader.audience)
         if (frame := self._frames.get(what)) is None:
             now = time.monotonic()
             clock = clock_of(self.world.confirmed, state, now=now, leased=reader.leased)
             if before is None:
-                frame = event(SNAPSHOT, state, clock, entries_of(state, reader.wanted, now=now))
+                frame = event(SNAPSHOT, state, clock, self._entries(reader, state, now=now))
             else:
                 frame = event(ACTIVATION, state, clock, entries_between(before, state, reader.wanted, now=now))
             self._frames[what] = frame
         await self._put(reader, put, frame)
         reader.seen = state
+
+    def _entries(self, reader: Reader, state: WorldSnapshot, *, now: float) -> bytes:
+        """Return all that a stream is about, once for all who connect between two beats."""
+        what = (state, reader.audience)
+        if (entries := self._frames.get(what)) is None:
+            entries = self._frames[what] = entries_of(state, reader.wanted, now=now)
+        return entries
 
     async def _put_beat(self, reader: Reader, put: Put) -> None:
         """Renew what the reader holds, where that is what the rows said last."""
@@ -197,6 +204,13 @@ class Topic:
             self.world.wakes.discard(self.wake)
             if self._timer is not None:
                 self._timer.cancel()
+
+
+def _place_of(seen: WorldSnapshot | None, states: tuple[WorldSnapshot, ...]) -> int | None:
+    """Return where a reader stands among the last states; most stand at the last one but one."""
+    if seen is None:
+        return None
+    return next((at for at in range(len(states) - 1, -1, -1) if states[at].is_same_as(seen)), None)
 
 
 def _is_urgent(seen: WorldSnapshot, latest: WorldSnapshot) -> bool:
