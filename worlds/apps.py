@@ -43,4 +43,5 @@ class WorldsConfig(AppConfig):
             Immutable("worlds_applyrun", when="OLD.state IN ('done', 'cancelled', 'rolled_back')"),
         )
         register(checks.check_dev_open, Tags.security, deploy=True)
+        register(checks.check_failpoints, Tags.security, deploy=True)
         register(checks.check_database_role, Tags.database, deploy=True)

@@ -10,6 +10,8 @@ from django.core import checks
 from django.core.checks import CheckMessage
 from django.db import connections
 
+from qmtl_worlds import failpoints
+
 _TOO_MUCH: Final = (
     "SELECT current_user, has_schema_privilege(current_schema(), 'CREATE') OR EXISTS (SELECT 1 FROM pg_class "
     "WHERE relname = 'audit_auditevent' AND pg_table_is_visible(oid) "
@@ -23,6 +25,14 @@ def check_dev_open(**_ignored: object) -> list[CheckMessage]:
         return []
     message = "QW_DEV_OPEN lets everybody on this machine call without a token."
     return [checks.Error(message, hint="Unset QW_DEV_OPEN, and make tokens.", id="worlds.E001")]
+
+
+def check_failpoints(**_ignored: object) -> list[CheckMessage]:
+    """Refuse to deploy processes that a test may kill."""
+    if not failpoints.armed_points():
+        return []
+    message = f"Failpoints are armed: {', '.join(failpoints.armed_points())}."
+    return [checks.Error(message, hint="Unset QW_FAILPOINTS.", id="worlds.E002")]
 
 
 def check_database_role(*, databases: Sequence[str] | None = None, **_ignored: object) -> list[CheckMessage]:

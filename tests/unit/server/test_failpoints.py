@@ -12,6 +12,7 @@ import pytest
 
 from qmtl_worlds.failpoints import POINTS, FailpointError, arm, armed_points, every_point, reach
 from tests.architecture.source import ROOT, modules
+from worlds.checks import check_failpoints
 
 INSIDE = "from qmtl_worlds.failpoints import reach; [reach('project.before_lua') for _ in range(2)]; print('alive')"
 
@@ -103,3 +104,13 @@ def test_points_that_nobody_allowed_stop_the_start() -> None:
 
     assert ended.returncode == 1
     assert "QW_FAILPOINTS_ALLOWED" in ended.stderr
+
+
+def test_deployment_with_armed_points_is_refused() -> None:
+    calm = check_failpoints()
+    arm("project.before_lua=kill")
+    armed = check_failpoints()
+    arm("")
+
+    assert calm == []
+    assert [message.id for message in armed] == ["worlds.E002"]

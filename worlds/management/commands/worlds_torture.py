@@ -23,7 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--seed", help="the same seed throws the same dice; a new one each time otherwise")
         parser.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")
         parser.add_argument("--kills", type=int, default=0, help="go on until so many processes died at failpoints")
-        parser.add_argument("--worlds", type=int, default=8)
+        parser.add_argument("--worlds", type=int, default=6)
         parser.add_argument("--calm", action="store_true", help="only deaths at failpoints, nothing else")
         parser.add_argument("--mutants", default="", help="B1,B2,...: do it wrong in these ways and expect to notice")
         parser.add_argument("--report", type=Path, help="a file that gets a line of JSON, so that runs add up")
