@@ -40,6 +40,8 @@ def page(reports: Iterable[Mapping[str, Any]]) -> str:
         "Every defect of the apply protocol that a harness has found, so far:",
         _record(),
         "## Runs",
+        "Minutes count those with mutants too, whose figures are not in here; load is what waits for each processor at the end "
+        "of a run, all else on the machine included: above 3 the machine is busy with other work, and seconds last longer.",
         _runs(stored),
     ]
     return "\n\n".join(parts) + "\n"
@@ -94,10 +96,11 @@ def _runs(stored: list[Mapping[str, Any]]) -> str:
             f"{report['seconds'] / 60:.1f}",
             str(sum(report["points"].values())),
             str(len(report["problems"])),
+            str(report.get("load", "")),
         )
         for report in stored
     ]
-    return _table(("seed", "database", "minutes", "kills", "problems"), rows)
+    return _table(("seed", "database", "minutes", "kills", "problems", "load"), rows)
 
 
 def _reads(total: Tally) -> Counter[str]:

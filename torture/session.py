@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import os
 import sys
 import time
 from collections import defaultdict
@@ -41,7 +42,7 @@ AIMS: Final[Mapping[str, Aim]] = defaultdict(
     B1=Aim(("advance.after_commit/draining",), kill_share=0.9),
     B2=Aim(("advance.between_steps",), "delay:0.7"),
     B8=Aim(("advance.after_commit/rolling_back", "advance.after_commit/rolled_back")),
-    B10=Aim(("advance.before_commit/freezing",), "delay:2.5", gentle=True, lease_ms=3000),
+    B10=Aim(("advance.before_commit/freezing",), "delay:1.7", gentle=True, lease_ms=3000),
     B11=Aim(("evaluate.after_commit",), gentle=True, lease_ms=3000),
     B13=Aim(("advance.after_commit/draining",), gentle=True),
 )
@@ -67,7 +68,12 @@ def run(servers: Servers, options: argparse.Namespace) -> int:
     survivors = [name for name in options.mutants.split(",") if name and not _is_noticed(servers, plan, name, tally)]
     say_figures(tally, seconds=time.monotonic() - started)
     if options.report is not None:
-        report = {**tally.to_json(), "database": options.database, "seconds": round(time.monotonic() - started, 1)}
+        report = {
+            **tally.to_json(),
+            "database": options.database,
+            "seconds": round(time.monotonic() - started, 1),
+            "load": round(os.getloadavg()[0] / (os.cpu_count() or 1), 1),
+        }
         with options.report.open("a", encoding="utf-8") as file:
             file.write(json.dumps(report, sort_keys=True) + "\n")
     return int(bool(tally.problems or survivors))
