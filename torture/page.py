@@ -21,6 +21,11 @@ READS: Final = {
     "gate_polls": "polls of Runners' gates",
 }
 
+_ABOUT_RUNS: Final = (
+    "Minutes count those with mutants too, whose figures are not in here. Load is what waits for each processor at the end "
+    "of a run, all else on the machine included: above 3 it is busy with other work, and seconds last longer."
+)
+
 
 def page(reports: Iterable[Mapping[str, Any]]) -> str:
     """Return the whole page."""
@@ -40,8 +45,7 @@ def page(reports: Iterable[Mapping[str, Any]]) -> str:
         "Every defect of the apply protocol that a harness has found, so far:",
         _record(),
         "## Runs",
-        "Minutes count those with mutants too, whose figures are not in here; load is what waits for each processor at the end "
-        "of a run, all else on the machine included: above 3 the machine is busy with other work, and seconds last longer.",
+        _ABOUT_RUNS,
         _runs(stored),
     ]
     return "\n\n".join(parts) + "\n"
