@@ -22,8 +22,8 @@ READS: Final = {
 }
 
 _ABOUT_RUNS: Final = (
-    "Minutes count those with mutants too, whose figures are not in here. Load is what waits for each processor at the end "
-    "of a run, all else on the machine included: above 3 it is busy with other work, and seconds last longer."
+    "Minutes count those with mutants too, whose figures are not in here. Load is what waits for each processor at the "
+    "end of a run, all else on the machine included: above 3 it is busy with other work, and seconds last longer."
 )
 
 
