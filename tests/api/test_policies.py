@@ -144,9 +144,10 @@ def test_change_of_another_world_is_not_found(world: World, gateway: Caller) -> 
     assert carol.post(f"{change}/approve").code == "run-not-found"
 
 
-def test_session_reaches_no_route_but_approvals(world: World, approver: Caller) -> None:
+def test_session_reaches_approvals_and_gates_but_nothing_else(world: World, approver: Caller) -> None:
     assert approver.get("/worlds/w1").code == "unauthenticated"
-    assert approver.post("/worlds/w1/freeze").code == "unauthenticated"
+    assert approver.post("/worlds/w1/evaluate", {}).code == "unauthenticated"
+    assert approver.post("/worlds/w1/freeze").status == 200
 
 
 @pytest.mark.parametrize("version", ["0", "-1", "x", "99999999999", "1e3"])
