@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable, Sequence
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 from qmtl_worlds.contracts.lease import Position
 from worlds.live.frames import (
@@ -21,6 +21,7 @@ from worlds.live.frames import (
     entries_of,
     event,
 )
+from worlds.live.handover import begin
 from worlds.live.snapshot import WorldSnapshot
 from worlds.live.store import LiveWorld
 from worlds.live.tokens import Caller
@@ -29,14 +30,33 @@ BEATS_PER_LEASE: Final = 3
 MOST_SILENT_BEATS: Final = 2
 """A reader that takes nothing for so many heartbeats is cut off."""
 RETRY_MS: Final = (500, 1500)
+AT_ONCE: Final = 200
+"""So many readers are told in one turn of the loop."""
 
-Put = Callable[[bytes], Awaitable[None]]
+Put = Callable[[bytes], Coroutine[Any, Any, None]]
+
+
+class LeftError(Exception):
+    """The client has gone."""
 
 
 class Reader:
     """One stream: what it wants, who reads, what it has seen."""
 
-    __slots__ = ("audience", "beats", "caller", "leased", "putting_since", "seen", "task", "version", "wanted")
+    __slots__ = (
+        "audience",
+        "beats",
+        "caller",
+        "leased",
+        "parked",
+        "put",
+        "putting_since",
+        "seen",
+        "task",
+        "unfinished",
+        "version",
+        "wanted",
+    )
 
     def __init__(self, caller: Caller, wanted: Wanted, *, leased: bool) -> None:
         """Begin with nothing seen; ``leased`` tells whether what it is told may be acted on."""
@@ -48,6 +68,9 @@ class Reader:
         self.version = 0
         self.beats = 0
         self.putting_since: float | None = None
+        self.put: Put | None = None
+        self.parked: asyncio.Future[None] | None = None
+        self.unfinished: Coroutine[Any, Any, None] | None = None
         self.task = asyncio.current_task()
 
 
@@ -59,7 +82,7 @@ class Topic:
         self.world = world
         self._loop = loop
         self._readers: set[Reader] = set()
-        self._waiting: list[asyncio.Future[None]] = []
+        self._parked: list[Reader] = []
         self._version = 0
         self._beats = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -72,7 +95,7 @@ class Topic:
 
     async def serve(self, reader: Reader, put: Put, *, last_seen: Position | None) -> None:
         """Tell a reader everything, until it leaves, its token is revoked or the world is gone."""
-        self._enter(reader)
+        self._enter(reader, put)
         try:
             await self._begin(reader, put, last_seen)
             await self._tell(reader, put)
@@ -108,10 +131,16 @@ class Topic:
         reader.seen = state
 
     async def _something_new(self, reader: Reader) -> None:
+        """Wait until there is something that could not be told at once."""
         if reader.version == self._version:
-            waiting = self._loop.create_future()
-            self._waiting.append(waiting)
-            await waiting
+            reader.parked = self._loop.create_future()
+            self._parked.append(reader)
+            await reader.parked
+        if reader.unfinished is not None:
+            unfinished, reader.unfinished = reader.unfinished, None
+            reader.putting_since = self._loop.time()
+            await unfinished
+            reader.putting_since = None
         reader.version = self._version
 
     async def _tell(self, reader: Reader, put: Put) -> None:
@@ -125,9 +154,15 @@ class Topic:
                 await self._put_state(reader, put, before, state)
         if reader.beats != self._beats:
             reader.beats = self._beats
-            await self._put_beat(reader, put)
+            if beat := self._beat_of(reader):
+                await self._put(reader, put, beat)
 
     async def _put_state(self, reader: Reader, put: Put, before: WorldSnapshot | None, state: WorldSnapshot) -> None:
+        await self._put(reader, put, self._step(reader, before, state))
+        reader.seen = state
+
+    def _step(self, reader: Reader, before: WorldSnapshot | None, state: WorldSnapshot) -> bytes:
+        """Return the frame from one state to another, made once for all who see the same."""
         what = (before, state, reader.audience)
         if (frame := self._frames.get(what)) is None:
             now = time.monotonic()
@@ -137,8 +172,7 @@ class Topic:
             else:
                 frame = event(ACTIVATION, state, clock, entries_between(before, state, reader.wanted, now=now))
             self._frames[what] = frame
-        await self._put(reader, put, frame)
-        reader.seen = state
+        return frame
 
     def _entries(self, reader: Reader, state: WorldSnapshot, *, now: float) -> bytes:
         """Return all that a stream is about, once for all who connect between two beats."""
@@ -147,15 +181,15 @@ class Topic:
             entries = self._frames[what] = entries_of(state, reader.wanted, now=now)
         return entries
 
-    async def _put_beat(self, reader: Reader, put: Put) -> None:
-        """Renew what the reader holds, where that is what the rows said last."""
+    def _beat_of(self, reader: Reader) -> bytes:
+        """Return what renews what the reader holds; nothing where that is not what the rows said last."""
         held = self.world.confirmed
         if reader.seen is None or not held.snapshot.is_same_as(reader.seen):
-            return
+            return b""
         if (frame := self._frames.get(reader.leased)) is None:
             clock = clock_of(held, held.snapshot, now=time.monotonic(), leased=reader.leased)
             frame = self._frames[reader.leased] = event(HEARTBEAT, held.snapshot, clock)
-        await self._put(reader, put, frame)
+        return frame
 
     async def _put(self, reader: Reader, put: Put, frame: bytes) -> None:
         reader.putting_since = self._loop.time()
@@ -170,10 +204,39 @@ class Topic:
     def _publish(self) -> None:
         self._version += 1
         self._frames.clear()
-        waiting, self._waiting = self._waiting, []
-        for one in waiting:
-            if not one.done():
-                one.set_result(None)
+        parked, self._parked = self._parked, []
+        for start in range(0, len(parked), AT_ONCE):  # reads have their turn in between
+            self._loop.call_soon(self._tell_parked, parked[start : start + AT_ONCE])
+
+    def _tell_parked(self, readers: Sequence[Reader]) -> None:
+        """Write to those who have taken everything so far; wake the others."""
+        for reader in readers:
+            if reader.parked is None or reader.parked.done():
+                continue
+            if self._tell_at_once(reader):
+                reader.version = self._version
+                self._parked.append(reader)
+            else:
+                reader.parked.set_result(None)
+
+    def _tell_at_once(self, reader: Reader) -> bool:
+        """Tell a reader what is new, where that is one step or a beat, and it takes it without waiting."""
+        states, seen = self.world.recent, reader.seen
+        latest, before = states[-1], states[-2] if len(states) > 1 else None
+        if self._over(reader) is not None or reader.put is None or seen is None:
+            return False
+        if seen is not latest and (seen is not before or _is_urgent(seen, latest)):
+            return False
+        frame = b"" if seen is latest else self._step(reader, seen, latest)
+        reader.seen = latest
+        if reader.beats != self._beats:
+            reader.beats = self._beats
+            frame += self._beat_of(reader)
+        try:
+            reader.unfinished = begin(reader.put(frame)) if frame else None
+        except LeftError:
+            return False
+        return reader.unfinished is None
 
     def _beat(self) -> None:
         self._beats += 1
@@ -191,11 +254,12 @@ class Topic:
             if reader.task is not None and reader.putting_since is not None and reader.putting_since < before:
                 reader.task.cancel()
 
-    def _enter(self, reader: Reader) -> None:
+    def _enter(self, reader: Reader, put: Put) -> None:
         if not self._readers:
             self.world.wakes.add(self.wake)
             self._timer = self._loop.call_later(self._interval, self._beat)
         self._readers.add(reader)
+        reader.put = put
         reader.version = self._version
 
     def _leave(self, reader: Reader) -> None:
