@@ -88,6 +88,7 @@ class Stream:
         self._gone = asyncio.Event()
         self.takes = asyncio.Event()
         self.takes.set()
+        self._wire_is_broken = False
         self._task = asyncio.create_task(self._run(live, path, headers))
 
     async def next(self) -> Event:
@@ -107,6 +108,10 @@ class Stream:
         while await asyncio.wait_for(self._events.get(), 10) is not None:
             pass
 
+    def break_wire(self) -> None:
+        """End the connection without a word; the next write is refused, as uvloop does."""
+        self._wire_is_broken = True
+
     async def leave(self) -> None:
         """Go away."""
         self._gone.set()
@@ -122,6 +127,8 @@ class Stream:
 
     async def _send(self, message: Message) -> None:
         await self.takes.wait()
+        if self._wire_is_broken:
+            raise RuntimeError("unable to perform operation on the transport; the handler is closed")
         for text in message.get("body", b"").decode().split("\n\n"):
             fields = dict(line.split(": ", 1) for line in text.splitlines() if ": " in line)
             if "event" in fields:

@@ -9,6 +9,7 @@ from django.db import connection
 from tests.live.asgi import django
 from tests.worlds.conftest import alice, bob, waiting, world
 from tests.worlds.factories import shell
+from worlds.live import listener
 from worlds.live.app import Live
 from worlds.services.tokens import create_token
 
@@ -17,8 +18,9 @@ Headers = dict[str, str]
 
 
 @pytest.fixture
-def live(transactional_db: None, valkey_server: str) -> Iterator[Live]:
-    """The live application of one web process, with its threads."""
+def live(transactional_db: None, valkey_server: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """The live application of one web process, with its threads, whose listener notices a stop at once."""
+    monkeypatch.setattr(listener, "IDLE_SECONDS", 0.02)
     live = Live(django)
     live.start()
     yield live

@@ -258,3 +258,23 @@ def test_stream_whose_client_left_without_a_word_ends_quietly(live: Live, tradin
         assert live.topics.of(live.store.worlds["w1"]).is_empty
 
     on_loop(story)
+
+
+def test_reader_whose_wire_has_ended_keeps_nobody_else_from_hearing(
+    live: Live, runner: Headers, change: Callable[..., None]
+) -> None:
+    async def story() -> None:
+        gone, stays = Stream(live, GOOD, **runner), Stream(live, GOOD, **runner)
+        for stream in (gone, stays):
+            await stream.next()
+        gone.break_wire()
+
+        await asyncio.to_thread(change, freeze)
+        heard = await stays.until("activation")
+        await gone.ends()
+        await stays.leave()
+
+        assert heard.data["gate"] == "reduce_only"
+
+    World.objects.filter(id="w1").update(lease_ms=60_000)
+    on_loop(story)

@@ -11,13 +11,9 @@ from worlds.live.frames import Wanted
 from worlds.live.http import REQUEST_ID, Asked, Header, Receive, Send
 from worlds.live.store import LiveWorld
 from worlds.live.tokens import Caller
-from worlds.live.topic import Reader, Topic
+from worlds.live.topic import LeftError, Reader, Topic
 
 PARAMETERS: Final = frozenset({"strategy_id", "client_id"})
-
-
-class LeftError(Exception):
-    """The client has gone, and nothing can be sent to it any more."""
 
 
 class Topics:
@@ -76,5 +72,4 @@ async def _left(receive: Receive, reader: Reader) -> None:
     """Wait until the client goes away, then end its stream."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    if reader.task is not None:
-        reader.task.cancel()
+    reader.cut()

@@ -73,6 +73,11 @@ class Reader:
         self.unfinished: Coroutine[Any, Any, None] | None = None
         self.task = asyncio.current_task()
 
+    def cut(self) -> None:
+        """End the stream."""
+        if self.task is not None:
+            self.task.cancel()
+
 
 class Topic:
     """The readers of one world, on the event loop: woken together, served with shared bytes."""
@@ -213,7 +218,12 @@ class Topic:
         for reader in readers:
             if reader.parked is None or reader.parked.done():
                 continue
-            if self._tell_at_once(reader):
+            try:
+                is_told = self._tell_at_once(reader)
+            except LeftError:
+                reader.cut()
+                continue
+            if is_told:
                 reader.version = self._version
                 self._parked.append(reader)
             else:
@@ -232,10 +242,7 @@ class Topic:
         if reader.beats != self._beats:
             reader.beats = self._beats
             frame += self._beat_of(reader)
-        try:
-            reader.unfinished = begin(reader.put(frame)) if frame else None
-        except LeftError:
-            return False
+        reader.unfinished = begin(reader.put(frame)) if frame else None
         return reader.unfinished is None
 
     def _beat(self) -> None:
@@ -251,8 +258,8 @@ class Topic:
     def _cut_silent(self) -> None:
         before = self._loop.time() - MOST_SILENT_BEATS * self._interval
         for reader in self._readers:
-            if reader.task is not None and reader.putting_since is not None and reader.putting_since < before:
-                reader.task.cancel()
+            if reader.putting_since is not None and reader.putting_since < before:
+                reader.cut()
 
     def _enter(self, reader: Reader, put: Put) -> None:
         if not self._readers:
