@@ -65,7 +65,13 @@ class OpenSource:
     """Says that the gate is open, for as long as a lease may last."""
 
     def activation(
-        self, world_id: str, strategy_id: str, side: str, *, known_etag: str | None = None
+        self,
+        world_id: str,
+        strategy_id: str,
+        side: str,
+        *,
+        known_etag: str | None = None,
+        client_id: str | None = None,  # noqa: ARG002 - nobody is noted
     ) -> ActivationReading:
         """Answer at once."""
         body = BODY | {"world_id": world_id, "strategy_id": strategy_id, "side": side}

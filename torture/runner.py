@@ -34,11 +34,17 @@ class Witness:
         self.envelope: ActivationEnvelope | None = None
 
     def activation(
-        self, world_id: str, strategy_id: str, side: str, *, known_etag: str | None = None
+        self,
+        world_id: str,
+        strategy_id: str,
+        side: str,
+        *,
+        known_etag: str | None = None,
+        client_id: str | None = None,
     ) -> ActivationReading:
         """Ask once."""
         self.lease_ms, self.envelope = 0.0, None
-        reading = self._client.activation(world_id, strategy_id, side, known_etag=known_etag)
+        reading = self._client.activation(world_id, strategy_id, side, known_etag=known_etag, client_id=client_id)
         self.told_at = time.monotonic()
         self.lease_ms, self.envelope = reading.lease_ms, reading.envelope
         return reading

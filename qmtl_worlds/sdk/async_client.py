@@ -10,7 +10,7 @@ from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 
-from qmtl_worlds.contracts.ids import InstanceKey
+from qmtl_worlds.contracts.ids import InstanceKey, check_side
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.sdk.address import Address, read_address
 from qmtl_worlds.sdk.errors import ReplyInvalidError, ServerUnreachableError, refusal
@@ -129,13 +129,20 @@ class AsyncWorldsClient:
         """Hold nothing."""
 
     async def activation(
-        self, world_id: str, strategy_id: str, side: str, *, known_etag: str | None = None, consistent: bool = False
+        self,
+        world_id: str,
+        strategy_id: str,
+        side: str,
+        *,
+        known_etag: str | None = None,
+        consistent: bool = False,
+        client_id: str | None = None,
     ) -> ActivationReading:
         """Ask for one activation, once; as ``WorldsClient.activation``."""
         call = activation_call(
             world_id,
-            strategy_id,
-            side,
+            InstanceKey(strategy_id, check_side(side)),
+            client_id=client_id,
             known_etag=known_etag,
             consistent=consistent,
             timeout_seconds=self._timeout_seconds,

@@ -53,7 +53,13 @@ class AsyncSource(Protocol):
     """Where activations come from; ``AsyncWorldsClient`` is one."""
 
     async def activation(
-        self, world_id: str, strategy_id: str, side: str, *, known_etag: str | None = None
+        self,
+        world_id: str,
+        strategy_id: str,
+        side: str,
+        *,
+        known_etag: str | None = None,
+        client_id: str | None = None,
     ) -> ActivationReading:
         """Ask once."""
         ...
@@ -121,7 +127,11 @@ class AsyncOrderGate(LocalGate):
         for side in self._held:
             try:
                 reading = await self._source.activation(
-                    self._world_id, self._strategy_id, side, known_etag=self._known_etag(side)
+                    self._world_id,
+                    self._strategy_id,
+                    side,
+                    known_etag=self._known_etag(side),
+                    client_id=self.client_id,
                 )
                 leases.append(self._answered(side, reading))
             except (SdkError, WorldsError) as error:

@@ -231,19 +231,20 @@ class WorldsClient:
         *,
         known_etag: str | None = None,
         consistent: bool = False,
+        client_id: str | None = None,
     ) -> ActivationReading:
         """Ask for one activation, once; ``known_etag`` lets the server answer that nothing has changed.
 
-        ``consistent`` reads the record itself, not a copy that may be up to one lease old. Never repeated: a gate asks
-        again soon anyway.
+        ``client_id`` lets it show who holds what. ``consistent`` reads the record itself, not a copy that may be up to
+        one lease old. Never repeated: a gate asks again soon anyway.
 
         Raises:
             ReplyInvalidError: the answer cannot be relied on. It renews nothing.
         """
         call = activation_call(
             world_id,
-            strategy_id,
-            side,
+            InstanceKey(strategy_id, check_side(side)),
+            client_id=client_id,
             known_etag=known_etag,
             consistent=consistent,
             timeout_seconds=self._timeout_seconds,

@@ -35,7 +35,13 @@ class ActivationSource(Protocol):
     """Where activations come from; ``WorldsClient`` is one."""
 
     def activation(
-        self, world_id: str, strategy_id: str, side: str, *, known_etag: str | None = None
+        self,
+        world_id: str,
+        strategy_id: str,
+        side: str,
+        *,
+        known_etag: str | None = None,
+        client_id: str | None = None,
     ) -> ActivationReading:
         """Ask once; an answer for another instance, or one that cannot be read, is an error."""
         ...
@@ -131,7 +137,11 @@ class OrderGate(LocalGate):
         for side in self._held:
             try:
                 reading = self._source.activation(
-                    self._world_id, self._strategy_id, side, known_etag=self._known_etag(side)
+                    self._world_id,
+                    self._strategy_id,
+                    side,
+                    known_etag=self._known_etag(side),
+                    client_id=self.client_id,
                 )
                 leases.append(self._answered(side, reading))
             except (SdkError, WorldsError) as error:

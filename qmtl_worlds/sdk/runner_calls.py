@@ -17,13 +17,24 @@ ACTIVATION_TIMEOUT_SECONDS: Final = 2.0
 
 
 def activation_call(
-    world_id: str, strategy_id: str, side: str, *, known_etag: str | None, consistent: bool, timeout_seconds: float
+    world_id: str,
+    key: InstanceKey,
+    *,
+    client_id: str | None,
+    known_etag: str | None,
+    consistent: bool,
+    timeout_seconds: float,
 ) -> Call:
-    """Ask for one activation, once."""
+    """Ask for one activation, once; with ``client_id`` the server notes who holds what."""
     return Call(
         "GET",
         path_of("worlds", check_world_id(world_id), "activation"),
-        {"strategy_id": strategy_id, "side": side, "consistent": True if consistent else None},
+        {
+            "strategy_id": key.strategy_id,
+            "side": key.side.value,
+            "client_id": check_object_id(client_id, field="client_id") if client_id else None,
+            "consistent": True if consistent else None,
+        },
         headers={"If-None-Match": f'"{known_etag}"'} if known_etag else {},
         timeout_seconds=min(timeout_seconds, ACTIVATION_TIMEOUT_SECONDS),
         attempts=1,

@@ -69,13 +69,21 @@ class PlayedSource:
 
     play: Callable[[str, str | None], ActivationReading]
     asked: list[tuple[str, str, str, str | None]] = field(default_factory=list)
+    client_ids: set[str | None] = field(default_factory=set)
     closed: int = 0
 
     def activation(
-        self, world_id: str, strategy_id: str, side: str, *, known_etag: str | None = None
+        self,
+        world_id: str,
+        strategy_id: str,
+        side: str,
+        *,
+        known_etag: str | None = None,
+        client_id: str | None = None,
     ) -> ActivationReading:
         """Answer, or raise."""
         self.asked.append((world_id, strategy_id, side, known_etag))
+        self.client_ids.add(client_id)
         return self.play(side, known_etag)
 
     def close(self) -> None:

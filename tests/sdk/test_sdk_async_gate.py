@@ -63,9 +63,15 @@ class AsyncServerOf:
         return AsyncStreamOf(self.server.open_stream(world_id, strategy_id, client_id=client_id, last_seen=last_seen))
 
     async def activation(
-        self, world_id: str, strategy_id: str, side: str, *, known_etag: str | None = None
+        self,
+        world_id: str,
+        strategy_id: str,
+        side: str,
+        *,
+        known_etag: str | None = None,
+        client_id: str | None = None,
     ) -> ActivationReading:
-        return self.server.activation(world_id, strategy_id, side, known_etag=known_etag)
+        return self.server.activation(world_id, strategy_id, side, known_etag=known_etag, client_id=client_id)
 
     async def acknowledge(
         self, world_id: str, *, client_id: str, heard: Position, flat: Sequence[InstanceKey] = ()

@@ -220,9 +220,10 @@ def test_activation_that_has_not_changed_has_no_envelope() -> None:
     etag = activation().etag
     client, transport, _ = client_of(reply(304, None, lease_ms="4200", etag=f'"{etag}"'))
 
-    reading = client.activation(WORLD, STRATEGY, "long", known_etag=etag)
+    reading = client.activation(WORLD, STRATEGY, "long", known_etag=etag, client_id="me")
 
     assert reading.envelope is None
+    assert transport.sent[0].target == "/worlds/crypto/activation?strategy_id=sma-5-20.AAPL&side=long&client_id=me"
     assert transport.sent[0].headers["If-None-Match"] == f'"{etag}"'
 
 

@@ -112,6 +112,7 @@ def test_gate_is_renewed_by_nothing_has_changed(scene: Scene) -> None:
 
     assert scene.entry_allowed()
     assert scene.source.asked[1] == (WORLD, STRATEGY, "long", activation().etag)
+    assert scene.source.client_ids == {scene.gate.client_id}
 
 
 def test_gate_does_not_open_on_nothing_has_changed_without_an_answer_before(scene: Scene) -> None:

@@ -82,6 +82,7 @@ class PlayedServer:
     lease: float = 5.0
     opened: list[tuple[str | None, str | None]] = field(default_factory=list)
     asked: list[tuple[str, str, str, str | None]] = field(default_factory=list)
+    client_ids: set[str | None] = field(default_factory=set)
     acknowledged: queue.SimpleQueue[tuple[str, str, list[str]]] = field(default_factory=queue.SimpleQueue)
 
     def open_stream(
@@ -95,10 +96,17 @@ class PlayedServer:
         return self.streams[len(self.opened) - 1]
 
     def activation(
-        self, world_id: str, strategy_id: str, side: str, *, known_etag: str | None = None
+        self,
+        world_id: str,
+        strategy_id: str,
+        side: str,
+        *,
+        known_etag: str | None = None,
+        client_id: str | None = None,
     ) -> ActivationReading:
         """Answer a poll."""
         self.asked.append((world_id, strategy_id, side, known_etag))
+        self.client_ids.add(client_id)
         if self.poll is None:
             raise ServerUnreachableError("nothing answers")
         return self.poll()

@@ -36,6 +36,7 @@ class Rows:
         side: str,  # noqa: ARG002
         *,
         known_etag: str | None = None,  # noqa: ARG002 - always answers in full
+        client_id: str | None = None,  # noqa: ARG002
     ) -> ActivationReading:
         sent = time.monotonic()
         return ActivationReading(activation_of(world_id=world_id, key=GOOD).envelope, 60_000, sent)
