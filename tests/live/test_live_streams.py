@@ -108,34 +108,6 @@ def test_heartbeat_renews_the_lease_of_what_was_told(live: Live, trading: World,
     on_loop(story)
 
 
-def test_stream_resumes_behind_what_was_seen(live: Live, runner: Headers, change: Callable[..., None]) -> None:
-    async def story() -> None:
-        before = Stream(live, GOOD, **runner)
-        seen = (await before.next()).id
-        await asyncio.to_thread(change, freeze)
-        latest = (await before.until("activation")).id
-        await before.leave()
-
-        after = Stream(live, GOOD, **runner, last_event_id=seen)
-        missed = await after.until("activation")
-        await after.leave()
-
-        assert (missed.id, missed.data["gate"]) == (latest, "reduce_only")
-
-    on_loop(story)
-
-
-@pytest.mark.parametrize("last", ["9.999.0", "rubbish", "1.0.0"])
-def test_stream_that_cannot_be_resumed_begins_anew(live: Live, trading: World, runner: Headers, last: str) -> None:
-    async def story() -> None:
-        stream = Stream(live, GOOD, **runner, last_event_id=last)
-
-        assert (await stream.next()).kind == "snapshot"
-        await stream.leave()
-
-    on_loop(story)
-
-
 def test_reader_that_takes_nothing_for_a_while_is_told_the_latest_state_alone(
     live: Live, runner: Headers, change: Callable[..., None]
 ) -> None:

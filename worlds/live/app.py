@@ -25,7 +25,7 @@ from worlds.live.probes import answer_alive, answer_ready, answer_state_hash
 from worlds.live.problems import refuse
 from worlds.live.scribe import Scribe
 from worlds.live.store import LiveStore, LiveWorld
-from worlds.live.streams import PARAMETERS, Topics, serve_events
+from worlds.live.streams import PARAMETERS, Topics, catch_up, last_seen_of, serve_events
 from worlds.live.tokens import Caller, TokenBook, may_be_token
 from worlds.live.websocket import Admission, Sockets
 from worlds.services.dev_open import DEV_TOKEN_ID, dev_grants, dev_token
@@ -187,6 +187,7 @@ class Live:
         if client_id := query.get("client_id"):
             self.books.sessions.hear(world, client_id=client_id, token=caller.token.id, connection="stream", holds=None)
         try:
+            await catch_up(self.keeper, world, last_seen=last_seen_of(asked))
             topic = self.topics.of(world)
             await serve_events(receive, send, asked, topic=topic, caller=caller, strategy_id=query.get("strategy_id"))
         finally:

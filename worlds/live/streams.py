@@ -6,14 +6,16 @@ import asyncio
 from contextlib import suppress
 from typing import Final
 
-from qmtl_worlds.contracts.lease import find_position
+from qmtl_worlds.contracts.lease import Position, find_position
 from worlds.live.frames import Wanted
 from worlds.live.http import REQUEST_ID, Asked, Header, Receive, Send
+from worlds.live.keeper import Keeper
 from worlds.live.store import LiveWorld
 from worlds.live.tokens import Caller
 from worlds.live.topic import LeftError, Reader, Topic
 
 PARAMETERS: Final = frozenset({"strategy_id", "client_id"})
+CATCH_UP_SECONDS: Final = 1.0
 
 
 class Topics:
@@ -33,13 +35,40 @@ class Topics:
         return topic
 
 
+def last_seen_of(asked: Asked) -> Position | None:
+    """Return how far the client has heard already, None where it does not say."""
+    return find_position(asked.last_event_id.decode("latin-1"))
+
+
+async def catch_up(keeper: Keeper, world: LiveWorld, *, last_seen: Position | None) -> None:
+    """Wait a moment until the world is here where another process has already told it to be (I6)."""
+    if last_seen is None or last_seen <= world.confirmed.snapshot.position:
+        return
+    news, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def wake() -> None:
+        loop.call_soon_threadsafe(news.set)
+
+    world.wakes.add(wake)
+    keeper.world_changed(world.world_id)
+    try:
+        async with asyncio.timeout(CATCH_UP_SECONDS):
+            while last_seen > world.confirmed.snapshot.position:
+                await news.wait()
+                news.clear()
+    except TimeoutError:
+        return  # it names what nobody knows
+    finally:
+        world.wakes.discard(wake)
+
+
 async def serve_events(
     receive: Receive, send: Send, asked: Asked, *, topic: Topic, caller: Caller, strategy_id: str | None
 ) -> None:
     """Stream until the client goes away, its token is revoked or the world is gone."""
     leased = caller.rights(topic.world.world_id)[1]
     reader = Reader(caller, Wanted(strategy_id, caller.grants.strategies), leased=leased)
-    last_seen = find_position(asked.last_event_id.decode("latin-1"))
+    last_seen = last_seen_of(asked)
     await send({"type": "http.response.start", "status": 200, "headers": _headers(asked)})
     gone = asyncio.ensure_future(_left(receive, reader))
     try:
