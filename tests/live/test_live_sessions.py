@@ -65,6 +65,19 @@ def test_runner_that_polls_holds_what_its_etag_names(
     assert after.skew_ms >= 0
 
 
+def test_runner_that_came_after_a_change_was_not_slow_to_have_it(
+    live: Live, trading: World, alice: User, runner: Headers, catch_up: CatchUp, written: Callable[[], RunnerSession]
+) -> None:
+    ask(live, GOOD.replace("r1", "other"), **bearer("gateway"))
+    freeze(world_id="w1", act=act_of(alice))
+    catch_up()
+    present = ask(live, GOOD.replace("r1", "other"), **bearer("gateway")).headers["etag"]
+
+    ask(live, GOOD, **runner, if_none_match=present)
+
+    assert (written().sequence, written().skew_ms) == (World.objects.get().sequence, None)
+
+
 def test_position_from_the_future_proves_nothing(
     live: Live, trading: World, runner: Headers, written: Callable[[], RunnerSession]
 ) -> None:

@@ -58,7 +58,7 @@ class Sessions:
             known = Session(world.world_id, client_id, token, connection, NOTHING, None, now, now, None)
         heard = replace(known, token=token, connection=connection, seen_at=now)
         if holds is not None and holds >= known.held:
-            skew = world.age_ms(holds, now=now) if holds > known.held else known.skew_ms
+            skew = _skew_ms(world, known, holds, now=now) if holds > known.held else known.skew_ms
             heard = replace(heard, held=holds, skew_ms=skew, acknowledged_at=now)
         self._keep(name, heard, changed=heard.held != known.held or heard.connection != known.connection, now=now)
 
@@ -85,3 +85,9 @@ class Sessions:
             self._noted_at[name] = now
             with self._guard:
                 self._new[name] = session
+
+
+def _skew_ms(world: LiveWorld, known: Session, holds: Position, *, now: float) -> float | None:
+    """Return how long a state took to a Runner; whoever came after it was not waiting for it."""
+    age = world.age_ms(holds, now=now)
+    return age if age is not None and now - age / 1000 >= known.connected_at else known.skew_ms
