@@ -10,6 +10,7 @@ from datetime import timedelta
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.test import override_settings
 
 from tests.live.asgi import on_loop
 from tests.live.conftest import Headers, bearer
@@ -160,8 +161,16 @@ def test_token_of_another_strategy_is_told_nothing(live: Live, trading: World) -
     on_loop(story)
 
 
+@override_settings(STREAM_ORIGINS=["https://desk.example"])
 @pytest.mark.parametrize(
-    ("origin", "accepted"), [("https://evil.example", False), ("http://here:8000", True), ("null", False)]
+    ("origin", "accepted"),
+    [
+        ("https://evil.example", False),
+        ("http://here:8000", True),
+        ("https://desk.example", True),
+        ("http://desk.example", False),
+        ("null", False),
+    ],
 )
 def test_only_pages_of_this_server_may_connect(
     live: Live, gateway: Headers, trading: World, origin: str, accepted: bool

@@ -219,7 +219,8 @@ class _Stream:
 def _is_ours(headers: dict[str, str]) -> bool:
     """Tell whether a web page of this server, or no page at all, connects."""
     origin = headers.get("origin")
-    return origin is None or origin in settings.CSRF_TRUSTED_ORIGINS or urlsplit(origin).netloc == headers.get("host")
+    trusted = (*settings.STREAM_ORIGINS, *settings.CSRF_TRUSTED_ORIGINS)
+    return origin is None or origin in trusted or urlsplit(origin).netloc == headers.get("host")
 
 
 def _object(text: str) -> dict[str, object]:
