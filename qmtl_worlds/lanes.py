@@ -6,12 +6,15 @@ first. Kills have a lane to themselves: a freeze locks the world's row and may h
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from a2wsgi import WSGIMiddleware
 from a2wsgi.wsgi_typing import Environ, StartResponse, WSGIApp
+from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.utils import load_backend
@@ -91,8 +94,13 @@ class Lanes:
         if lane is None:
             await self._pool(scope, receive, send)
             return
-        received = await _read_body(receive)
-        whole = not received[-1].get("more_body", False)
+        received: list[Message] = []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(settings.BODY_SECONDS):
+                await _read_body(receive, received)
+        if received and received[-1]["type"] == "http.disconnect":
+            return  # nobody is there, and half a body could mean another act
+        whole = bool(received) and not received[-1].get("more_body", False)
         await (lane.application if whole else self._pool)(scope, _replay(received, receive), send)
 
     def lane_of(self, scope: Scope) -> Lane | None:
@@ -120,16 +128,15 @@ def own_connection(*, writer_wait_ms: int | None = None) -> BaseDatabaseWrapper:
     return connection
 
 
-async def _read_body(receive: Receive) -> list[Message]:
+async def _read_body(receive: Receive, received: list[Message]) -> None:
     """Read the whole body on the event loop, where a slow caller holds no thread; stop at what is too long."""
-    received: list[Message] = []
     size = 0
     while True:
         message = await receive()
         received.append(message)
         size += len(message.get("body", b""))
         if not message.get("more_body", False) or size > BODY_LIMIT:
-            return received
+            return
 
 
 def _replay(received: list[Message], receive: Receive) -> Receive:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from a2wsgi.wsgi_typing import Environ, StartResponse
+from django.test import override_settings
 
 from qmtl_worlds.lanes import BODY_LIMIT, Lanes, Message, Receive, Scope, Send
 
@@ -107,6 +108,43 @@ def test_slow_sender_of_a_long_body_goes_to_the_pool(lanes: Lanes) -> None:
     answer = asyncio.run(ask(lanes, KILL, b"x" * (BODY_LIMIT + 1), b"y"))
 
     assert answer == f"pool {BODY_LIMIT + 2}"
+
+
+@pytest.mark.parametrize("parts", [(), (b'{"scope":',)])
+def test_caller_that_left_in_the_middle_has_killed_nothing(lanes: Lanes, parts: tuple[bytes, ...]) -> None:
+    told: list[Message] = [{"type": "http.request", "body": part, "more_body": True} for part in parts]
+    messages = iter([*told, {"type": "http.disconnect"}])
+    sent: list[Any] = []
+
+    async def receive() -> Message:
+        return next(messages)
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(lanes(scope(KILL), receive, send))
+
+    assert sent == []
+
+
+@override_settings(BODY_SECONDS=0.01)
+def test_body_that_does_not_come_in_time_is_left_to_the_pool(lanes: Lanes) -> None:
+    waited = False
+    sent: list[Any] = []
+
+    async def receive() -> Message:
+        nonlocal waited
+        if not waited:
+            waited = True
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": b"late", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    asyncio.run(lanes(scope(KILL), receive, send))
+
+    assert sent[0]["body"] == b"pool 4"
 
 
 def test_caller_that_never_finishes_its_body_holds_no_lane(lanes: Lanes) -> None:
