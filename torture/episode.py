@@ -4,41 +4,30 @@ from __future__ import annotations
 
 import random
 import time
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
-from qmtl_worlds.contracts.states import LIVE_STATES, TERMINAL_STATES, RunState
+from qmtl_worlds.contracts.states import LIVE_STATES, TERMINAL_STATES, RunKind, RunState
 from qmtl_worlds.failpoints import POINTS, every_point
+from torture import rivals
 from torture.children import Child
 from torture.people import DAYS, MEMBERS
+from torture.scenes import OF_OPERATORS, Scene, suits
 from torture.stage import PATIENCE_SECONDS, Stage
 from worlds.models import ApplyRun, World
 from worlds.selectors import members_of
 from worlds.services.kills import is_killed
 from worlds.stores.clock import database_now
 
-OF_OPERATORS: Final = ("request.", "approve.", "rollback.", "hold.", "kill.", "evaluate.")
+RACES: Final = 0.1
+"""How often two people act at the same moment."""
 MARGIN_DAYS: Final = 60
 PASSED_BY_ALL: Final = tuple(point for point in POINTS if point.startswith("advance."))
 """Points, whatever the state, that every worker comes by."""
-MOST_DEATHS: Final = 7
-"""So many workers must die on one run before a person is called."""
-
-
-@dataclass(slots=True)
-class Scene:
-    """One run under way: what is to die where, and until when its last worker had a lease."""
-
-    run_id: str
-    target: str
-    deaths: int = 0
-    lease_end: datetime | None = None
-
-    def armed(self, *points: str, nth: int = 1) -> str:
-        """Return what to arm where one of ``points`` is the target."""
-        return f"{self.target}=kill:{nth}" if self.target.startswith(points) else ""
+MOST_DEATHS: Final = 6
+"""So many workers may die on one run."""
+TWIN_AHEAD_SECONDS: Final = 0.2
 
 
 class Life:
@@ -58,10 +47,13 @@ class Life:
             if state is not None:
                 self._stage.tally.ended(state)
                 self._stage.tally.count("applies")
+            self._stage.pause(self._stage.rest)
 
     def _next_scene(self) -> Scene:
         self._number += 1
-        return Scene(f"{self._world_id}-{self._number}", self._stage.next_point(self._dice))
+        full = self._members() == set(MEMBERS)
+        target = self._stage.next_point(self._dice, fits=partial(suits, full=full))
+        return Scene(f"{self._world_id}-{self._number}", target)
 
     def _play(self, scene: Scene) -> str | None:
         """Request a run and see it to its end, whoever dies meanwhile; None where none came about."""
@@ -93,12 +85,16 @@ class Life:
 
     def _repeated(self, scene: Scene, verb: str, point: str, **words: Any) -> dict[str, Any]:
         """Ask, maybe die, ask again as the same request, and once as another one under the same id."""
+        scene.verb, scene.words = verb, words
         died = self._dying(scene, verb, point, run_id=scene.run_id, **words)
         answer = self._stage.insist(verb, self._world_id, run_id=scene.run_id, **words)
         if died and "refused" not in answer and answer["replayed"] != scene.target.endswith("after_commit"):
             self._stage.tally.problem("lost", "a request was not answered as before", scene=scene, answer=answer)
         if "refused" not in answer and self._chance(0.2):
             self._clash(scene, verb)
+        if answer.get("state") == RunState.REQUESTED and not self._stage.gentle and self._chance(RACES):
+            scene.run_id = rivals.ask_at_once(self._stage, self._world_id, scene)
+            answer = self._stage.insist(verb, self._world_id, run_id=scene.run_id, **words)
         return answer
 
     def _clash(self, scene: Scene, verb: str) -> None:
@@ -118,12 +114,25 @@ class Life:
         if scene.target.endswith("/cancelled"):
             self._note(self._stage.insist("freeze", self._world_id))
         self._dying(scene, "approve", *points, run_id=scene.run_id)
+        if not self._stage.gentle:
+            self._race(scene)
         self._stage.insist("approve", self._world_id, run_id=scene.run_id)
+
+    def _race(self, scene: Scene) -> None:
+        dice = self._dice.random()
+        if dice < RACES:
+            rivals.approve_at_once(self._stage, self._world_id, scene.run_id)
+        elif dice < 2 * RACES and scene.target.startswith(OF_OPERATORS):
+            rivals.approve_and_abort(self._stage, self._world_id, scene)
 
     def _carry_on(self, scene: Scene) -> str:
         """Let workers carry the run on and die; whoever is left, at last the tick, brings it to its end."""
+        first = self._let_a_twin_begin(scene)
         if not scene.target.startswith(OF_OPERATORS):
             self._let_die(scene)
+        if first is not None:
+            self._stage.over(first)
+        rival = self._let_a_rival_ask(scene)
         twin = None if self._stage.gentle else self._let_more_happen(scene)
         killed = self._chance(self._stage.kill_share) and not self._stage.gentle
         if killed:
@@ -137,7 +146,23 @@ class Life:
             self._note(self._stage.insist("unfreeze", self._world_id))
         if twin is not None:
             self._stage.over(twin)
+        if rival is not None:
+            self._end_of(rival)
         return state
+
+    def _let_a_twin_begin(self, scene: Scene) -> Child | None:
+        """Let a worker in trouble begin before the others, where the plan wants one."""
+        if not self._stage.twin:
+            return None
+        child = self._worker(scene, self._stage.twin)
+        self._stage.pause(TWIN_AHEAD_SECONDS)
+        return child
+
+    def _let_a_rival_ask(self, scene: Scene) -> Scene | None:
+        is_increase = self._run(scene).kind == RunKind.INCREASE
+        if is_increase and self._chance(self._stage.rival_share):
+            return rivals.ask_for_another(self._stage, self._world_id, scene)
+        return None
 
     def _let_more_happen(self, scene: Scene) -> Child | None:
         """Let more workers die on the run, and one go on slowly beside the others."""
@@ -154,20 +179,28 @@ class Life:
         if scene.target.startswith(("tick.", "relay.")):
             self._let_a_tick_die(scene)
         elif state == RunState.HELD:
-            self._wear_out(scene)
+            self._fence_under_way(scene)
         elif state in {RunState.ROLLING_BACK, RunState.ROLLED_BACK}:
-            self._let_a_worker(scene, "advance.after_commit/switched=kill")
-            self._dying(scene, "abort", "advance.", run_id=scene.run_id)
-            self._stage.act("abort", self._world_id, run_id=scene.run_id)
-            self._let_a_worker(scene, f"{scene.target}=kill")
+            self._abort_under_way(scene, at=RunState.SWITCHED if self._chance(0.5) else RunState.DRAINING)
         else:
             action = self._stage.action or "kill"
             self._let_a_worker(scene, f"{scene.target}={action}")
 
-    def _wear_out(self, scene: Scene) -> None:
-        """Kill worker after worker, until the run is held and the one who holds it dies too."""
-        while scene.deaths < MOST_DEATHS and self._is_live(scene):
-            self._let_a_worker(scene, f"advance.before_commit/frozen=kill;{scene.target}=kill")
+    def _abort_under_way(self, scene: Scene, *, at: RunState) -> None:
+        """Let whoever undoes a run die, at the abort or afterwards."""
+        self._let_a_worker(scene, f"advance.after_commit/{at.value}=kill")
+        self._dying(scene, "abort", "advance.", run_id=scene.run_id)
+        self._stage.act("abort", self._world_id, run_id=scene.run_id)
+        self._let_a_worker(scene, f"{scene.target}=kill")
+
+    def _fence_under_way(self, scene: Scene) -> None:
+        """Fence the world as after a restore: whoever comes next holds the run, and dies of it."""
+        self._let_a_worker(scene, "advance.after_commit/draining=kill")
+        if self._is_live(scene):
+            self._note(self._stage.insist("fence", self._world_id))
+            self._stage.tally.fault("a world fenced under an apply")
+            self._let_a_worker(scene, f"{scene.target}=kill")
+            self._note(self._stage.insist("open", self._world_id))
 
     def _let_a_worker(self, scene: Scene, failpoints: str) -> None:
         if self._is_live(scene):
@@ -245,6 +278,8 @@ class Life:
                 self._stage.tally.problem("stuck", "a run never ended", scene=scene, state=run.state)
                 break
             self._stage.pause(0.15)
+        if scene.aborted and run.state not in {RunState.CANCELLED, RunState.ROLLED_BACK}:
+            self._stage.tally.problem("violation", "an aborted run went on", invariant="I5", scene=scene)
         if scene.lease_end is not None:
             seconds = (run.state_changed_at - scene.lease_end).total_seconds()
             self._stage.tally.recovered(seconds, stormy=self._stage.weather)

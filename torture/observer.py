@@ -50,6 +50,7 @@ class Observer:
         self._reader = HistoryReader()
         self._tails = Tails(self._folder)
         self._held: dict[tuple[str, str, str], dict[str, Any]] = {}
+        self._remembered: dict[tuple[str, str, str, int], Position] = {}
         self._found: list[Violation] = []
         self.counts: Counter[str] = Counter()
         self.fences = Fences()
@@ -140,6 +141,7 @@ class Observer:
         self.counts["gate_polls"] += 1
         place = (runner, line["world"], line["key"])
         before = self._held.pop(place, None)
+        self._check_memory(place, line)
         if before is not None:
             self._note_held(before, until=min(before["deadline"], line["at"]))
         if line["open"]:
@@ -153,6 +155,16 @@ class Observer:
             left = line["lease_ms"] / 1000
             times = (line["asked"], line["at"], self._lease - left if left > 0 else math.inf)
             self.ledger.judge(Answer(runner, line["world"], line["key"], *facts, *times, told["reason"]))
+
+    def _check_memory(self, place: tuple[str, str, str], line: dict[str, Any]) -> None:
+        """A gate that has seen a position never goes back behind it (I6); a new process has a new gate."""
+        if line["answer"] is None:
+            return
+        memory, position = (*place, line["process"]), Position(*line["answer"]["position"])
+        if position < self._remembered.get(memory, position):
+            told = {"held": line["answer"], "seen": self._remembered[memory].text}
+            self._found.append(Violation("I6", line["world"], "a gate went back to an older answer", told))
+        self._remembered[memory] = position
 
     def _note_held(self, line: Mapping[str, Any], *, until: float) -> None:
         self.counts["permissions"] += 1

@@ -11,7 +11,7 @@ from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from torture.people import FIRST_EVALUATION, act_of
 from worlds.models import ApplyRun, Reopening, World
-from worlds.selectors import get_apply_run
+from worlds.selectors import get_apply_run, get_world
 from worlds.services.apply import ApplyRequest, request_apply
 from worlds.services.approvals import abort, approve, resume
 from worlds.services.evaluations import EvaluationRequest, request_evaluation
@@ -19,6 +19,7 @@ from worlds.services.holds import freeze, unfreeze
 from worlds.services.kills import is_killed, kill, standing_kills
 from worlds.services.reopening_requests import Asked
 from worlds.services.reopenings import ask
+from worlds.services.restore import fence_world, lift_boot
 from worlds.services.rollback import RollbackRequest, request_rollback
 from worlds.stores.clock import database_now
 from worlds.work.evaluate import evaluate_world
@@ -103,6 +104,18 @@ def _lift(words: Words) -> Answer:
     return {"state": ask(asked=asked, reauthenticated_at=database_now(), act=act_of("carol")).state}
 
 
+def _fence(words: Words) -> Answer:
+    """Do as after a restore: count anew, hold what is under way, close."""
+    fence_world(world_id=words["world_id"], act=act_of("carol"))
+    return _position(get_world(words["world_id"]))
+
+
+def _open(words: Words) -> Answer:
+    """Lift the fence."""
+    lift_boot(world_id=words["world_id"], act=act_of("carol"))
+    return _position(get_world(words["world_id"]))
+
+
 def _told(run: ApplyRun) -> Answer:
     return {"state": run.state, "kind": run.kind, "digest": run.request_digest}
 
@@ -122,4 +135,6 @@ VERBS: Final[Mapping[str, Callable[[Words], Answer]]] = {
     "unfreeze": _unfreeze,
     "kill": _kill,
     "lift": _lift,
+    "fence": _fence,
+    "open": _open,
 }

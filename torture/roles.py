@@ -28,6 +28,7 @@ from worlds.models import PolicyVersion
 from worlds.services.advance import advance
 from worlds.services.authority import act_of_system
 from worlds.services.run_rows import compiled
+from worlds.services.tick_memory import Memory
 from worlds.work.tick import tick
 
 Tell = Callable[[dict[str, Any]], None]
@@ -58,10 +59,10 @@ def play(role: str, tell: Tell, order: Mapping[str, Any]) -> None:
 
 def keep_ticking(_tell: Tell, words: Words) -> None:
     """Tick as ``manage.py tick`` does; a database that is away is asked again."""
-    stopped = _until_asked()
+    stopped, memory = _until_asked(), Memory()
     while not stopped.is_set():
         try:
-            tick()
+            tick(memory)
         except (DatabaseError, InterfaceError):
             connection.close()
         close_old_connections()

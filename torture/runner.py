@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import random
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,10 +15,11 @@ from qmtl_worlds.contracts.ids import Side
 from qmtl_worlds.sdk.client import WorldsClient
 from qmtl_worlds.sdk.gate import OrderGate
 from qmtl_worlds.sdk.permission import ActivationReading, Permission
-from qmtl_worlds.sdk.transport import HttpTransport
+from qmtl_worlds.sdk.transport import HttpTransport, Reply, Request, Transport
 
 SLOW_SHARE: Final = 0.9
 """A slow Runner asks again when so much of its lease has passed, so that it holds each permission for longest."""
+EAGER_SECONDS: Final = 0.05
 LOOKS: Final = 4
 """How often each gate is asked for an order between two polls."""
 
@@ -24,10 +27,10 @@ LOOKS: Final = 4
 class Witness:
     """Stands between a gate and the server, and remembers when it asked and what it was promised."""
 
-    def __init__(self, server: str, token: str) -> None:
-        """Ask ``server`` with ``token``."""
-        transport = HttpTransport(server, monotonic=self._note_sending)
-        self._client = WorldsClient(server, token, timeout_seconds=1.0, transport=transport)
+    def __init__(self, servers: Sequence[str], token: str) -> None:
+        """Ask any of ``servers`` with ``token``."""
+        transport = AnyOf([HttpTransport(server, monotonic=self._note_sending) for server in servers])
+        self._client = WorldsClient(servers[0], token, timeout_seconds=1.0, transport=transport)
         self.sent_at = 0.0
         self.told_at = 0.0
         self.lease_ms = 0.0
@@ -59,6 +62,23 @@ class Witness:
         return self.sent_at
 
 
+class AnyOf:
+    """Sends each request to any of several servers, as a balancer in front of them does."""
+
+    def __init__(self, transports: Sequence[Transport]) -> None:
+        """Choose among ``transports``."""
+        self._transports = transports
+
+    def send(self, request: Request) -> Reply:
+        """Send it once."""
+        return random.choice(self._transports).send(request)  # noqa: S311 - no secret
+
+    def close(self) -> None:
+        """Close what is open."""
+        for transport in self._transports:
+            transport.close()
+
+
 class WatchedGate(OrderGate):
     """An order gate that shows what it holds."""
 
@@ -71,10 +91,10 @@ class WatchedGate(OrderGate):
 class Runner:
     """One strategy's gate in one world, and the account of what it would have let through."""
 
-    def __init__(self, witness: Witness, world_id: str, strategy_id: str, *, slow: bool = False) -> None:
-        """Prepare a closed gate."""
-        self._witness, self._slow = witness, slow
-        self._names = {"world": world_id, "key": f"{strategy_id}|long"}
+    def __init__(self, witness: Witness, world_id: str, strategy_id: str, *, manner: str = "") -> None:
+        """Prepare a closed gate; ``manner`` is ``slow``, ``eager``, or empty for one that asks as the SDK wants."""
+        self._witness, self._manner = witness, manner
+        self._names = {"world": world_id, "key": f"{strategy_id}|long", "process": os.getpid()}
         self.gate = WatchedGate(self._witness, world_id=world_id, strategy_id=strategy_id, sides=[Side.LONG])
         self.due = 0.0
         self.allowed = 0
@@ -83,8 +103,7 @@ class Runner:
         """Ask, and return what is held from now on."""
         before = time.monotonic()
         pause = self.gate.poll()
-        late = self._witness.lease_ms / 1000 * SLOW_SHARE if self._slow else 0.0
-        self.due = time.monotonic() + max(pause, late)
+        self.due = time.monotonic() + self._patience(pause)
         held, witness = self.gate.held, self._witness
         answer = held.activation
         return {
@@ -99,6 +118,11 @@ class Runner:
             "told": _facts(witness.envelope),
         }
 
+    def _patience(self, pause: float) -> float:
+        if self._manner == "slow":
+            return max(pause, self._witness.lease_ms / 1000 * SLOW_SHARE)
+        return EAGER_SECONDS if self._manner == "eager" else pause
+
     def look(self) -> dict[str, Any] | None:
         """Judge an order now; return evidence where the gate lets it through past the lease it holds."""
         before = time.monotonic()
@@ -110,8 +134,10 @@ class Runner:
 
 def trade(tell: Callable[[dict[str, Any]], None], words: Mapping[str, Any]) -> None:
     """Run a gate for each ``[world, strategy]`` of ``gates``, and append what they held to the file ``log``."""
-    witness = Witness(words["server"], words["token"])
-    runners = [Runner(witness, world_id, strategy_id, slow=words["slow"]) for world_id, strategy_id in words["gates"]]
+    witness = Witness(words["servers"], words["token"])
+    runners = [
+        Runner(witness, world_id, strategy_id, manner=words["manner"]) for world_id, strategy_id in words["gates"]
+    ]
     tell({"trading": len(runners)})
     with Path(words["log"]).open("ab", buffering=0) as log:
         while True:

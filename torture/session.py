@@ -18,6 +18,7 @@ from django.db import connections
 from formal.patches import MEANINGS
 from qmtl_worlds.failpoints import every_point
 from torture import history, people
+from torture.mutants import unguarded
 from torture.servers import Servers
 from torture.storm import LEASE_MS, Plan, rage
 from torture.tally import Tally, quantile
@@ -35,13 +36,25 @@ class Aim(NamedTuple):
     gentle: bool = False
     lease_ms: int = LEASE_MS
     kill_share: float = 0.0
+    rival_share: float = 0.0
+    twin: str = ""
+    strikes: tuple[str, ...] = ()
+    manner: str = ""
+    rest: float = 0.0
+    tick_every: float = 1.0
 
 
 AIMS: Final[Mapping[str, Aim]] = defaultdict(
     Aim,
     B1=Aim(("advance.after_commit/draining",), kill_share=0.9),
     B2=Aim(("advance.between_steps",), "delay:0.7"),
+    B3=Aim(("advance.after_commit/draining",), rival_share=1.0),
+    B4=Aim(("project.before_lua",), gentle=True, tick_every=3.0),
+    B5=Aim(("advance.after_commit/frozen",), gentle=True, twin="project.before_lua=delay:2.5:1", tick_every=4.0),
+    B6=Aim(("advance.between_steps",), "delay:0.01", gentle=True, lease_ms=3000, rest=1.0),
+    B7=Aim(("evaluate.after_commit",), gentle=True, lease_ms=3000, strikes=("Redis paused",), manner="eager", rest=0.5),
     B8=Aim(("advance.after_commit/rolling_back", "advance.after_commit/rolled_back")),
+    B9=Aim(("project.after_lua",)),
     B10=Aim(("advance.before_commit/freezing",), "delay:1.7", gentle=True, lease_ms=3000),
     B11=Aim(("evaluate.after_commit",), gentle=True, lease_ms=3000),
     B13=Aim(("advance.after_commit/draining",), gentle=True),
@@ -113,7 +126,8 @@ def _is_noticed(servers: Servers, plan: Plan, name: str, tally: Tally) -> bool:
     """Tell whether a storm with the mutant shows that something is wrong."""
     aimed = Plan(f"{plan.seed}-{name}", MUTANT_SECONDS, worlds=MUTANT_WORLDS, mutants=(name,), **AIMS[name]._asdict())
     started = time.monotonic()
-    found = rage(servers, aimed, say=lambda _line: None)
+    with unguarded([name]):
+        found = rage(servers, aimed, say=lambda _line: None)
     noticed = next((problem for problem in found.problems if problem["kind"] != "harness"), None)
     told = (
         f"{noticed['what']} ({noticed.get('invariant', noticed['kind'])})"

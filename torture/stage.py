@@ -20,6 +20,8 @@ from torture.tally import Tally
 
 Read = TypeVar("Read")
 PATIENCE_SECONDS: Final = 60.0
+HIT_COUNTS: Final = 2
+"""A point that was hit counts as tried so many times more."""
 
 
 class StoppedError(Exception):
@@ -33,7 +35,7 @@ class Stage:
     children: Children
     tally: Tally
     folder: Path
-    server: str
+    servers: tuple[str, ...]
     tokens: dict[str, str]
     lease_seconds: float
     points: tuple[str, ...]
@@ -42,23 +44,36 @@ class Stage:
     gentle: bool = False
     weather: bool = False
     kill_share: float = 0.15
+    rival_share: float = 0.0
+    twin: str = ""
+    rest: float = 0.0
     ready_to_stop: threading.Event = field(default_factory=threading.Event)
     stopped: threading.Event = field(default_factory=threading.Event)
     acked: list[tuple[str, str, str]] = field(default_factory=list)
     tried: Counter[str] = field(default_factory=Counter)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def next_point(self, dice: random.Random) -> str:
-        """Return one of the points that were tried least."""
+    def next_point(self, dice: random.Random, *, fits: Callable[[str], bool]) -> str:
+        """Return one of the points that were tried least, of those that fit; what was hit is tried a third as often."""
+        hits = self._hits()
         with self._lock:
-            least = min(self.tried[point] for point in self.points)
-            point = dice.choice([point for point in self.points if self.tried[point] == least])
+            points = [point for point in self.points if fits(point)] or self.points
+            worn = {point: self.tried[point] + HIT_COUNTS * hits[point] for point in points}
+            least = min(worn.values())
+            point = dice.choice([point for point in points if worn[point] == least])
             self.tried[point] += 1
             return point
 
     def act(self, verb: str, world_id: str, *, failpoints: str = "", **words: Any) -> dict[str, Any] | None:
         """Let a process of its own do one act; None where it broke before it could tell, ``killed`` where it died."""
-        child = self.children.start("operator", failpoints=failpoints, verb=verb, world_id=world_id, **words)
+        return self.outcome(verb, self.begin(verb, world_id, failpoints=failpoints, **words))
+
+    def begin(self, verb: str, world_id: str, *, failpoints: str = "", **words: Any) -> Child:
+        """Start a process that does one act."""
+        return self.children.start("operator", failpoints=failpoints, verb=verb, world_id=world_id, **words)
+
+    def outcome(self, verb: str, child: Child) -> dict[str, Any] | None:
+        """Return how an act was answered, as ``act`` does."""
         answer = child.hear(PATIENCE_SECONDS)
         self.over(child)
         if answer is not None and "refused" in answer:
@@ -109,6 +124,15 @@ class Stage:
         """Note that a request was answered: it must never be lost, nor turn into another."""
         with self._lock:
             self.acked.append((world_id, run_id, digest))
+
+    def faults(self) -> list[tuple[str, str]]:
+        """Return what happened at failpoints so far: the action and the point of each."""
+        log = self.folder / "failpoints.log"
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        return [(action, point) for _at, _process, action, point in (line.split() for line in lines)]
+
+    def _hits(self) -> Counter[str]:
+        return Counter(point for action, point in self.faults() if action == "kill")
 
     def note_position(self, world_id: str, answer: dict[str, Any]) -> None:
         """Tell the observer what an operator was told just now: no later reader may be told less."""

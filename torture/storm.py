@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 from django.db import connections
@@ -26,6 +25,8 @@ from torture.tally import Tally
 from torture.weather import Weather
 
 LEASE_MS: Final = 1000
+WEBS: Final = 2
+"""So many web processes serve in bad weather, and Runners ask either."""
 ENDING_SECONDS: Final = 60.0
 MOST_TIMES: Final = 4
 """So many times its length may a storm take for the deaths that it was asked for."""
@@ -38,8 +39,10 @@ class Plan:
     """How long and how hard: it ends once both ``seconds`` and ``kills`` are reached, or when something does not hold.
 
     ``points`` are aimed at in turn; ``weather`` strikes everything else; ``mutants`` make the product wrong. ``action``
-    is what befalls workers instead of death; where it is ``gentle``, nothing else does. ``kill_share`` is how often
-    somebody kills the world under an apply.
+    is what befalls workers instead of death; where it is ``gentle``, nothing else does, but what ``twin`` names befalls
+    a worker just before. ``kill_share`` is how often somebody kills the world under an apply, ``rival_share`` how often
+    somebody else asks for another one. ``strikes`` are the only kinds of weather where it has any. ``manner`` is how
+    Runners ask that are not slow, ``rest`` for how long a world is left alone between two runs.
     """
 
     seed: str
@@ -54,6 +57,12 @@ class Plan:
     gentle: bool = False
     lease_ms: int = LEASE_MS
     kill_share: float = 0.15
+    rival_share: float = 0.1
+    twin: str = ""
+    strikes: tuple[str, ...] = ()
+    manner: str = ""
+    rest: float = 0.0
+    tick_every: float = 1.0
 
 
 def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
@@ -68,7 +77,7 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
             children=children,
             tally=tally,
             folder=folder,
-            server=f"http://127.0.0.1:{free_port()}",
+            servers=tuple(f"http://127.0.0.1:{free_port()}" for _ in range(WEBS if _is_windy(plan) else 1)),
             tokens=dict(tokens()),
             lease_seconds=plan.lease_ms / 1000,
             points=plan.points,
@@ -76,11 +85,14 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
             gentle=plan.gentle,
             weather=plan.weather,
             kill_share=plan.kill_share,
+            rival_share=plan.rival_share,
+            twin=plan.twin,
+            rest=plan.rest,
             standing=Standing(children),
         )
         connections.close_all()
         with standing(stage, plan, worlds) as observer:
-            weather = Weather(stage, servers, worlds, seed=plan.seed) if plan.weather else None
+            weather = Weather(stage, servers, worlds, plan.seed, only=plan.strikes) if _is_windy(plan) else None
             _live(stage, plan, worlds, Surroundings(observer, weather, say))
             _count_kills(stage)
             if not stage.stopped.is_set():
@@ -91,14 +103,15 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
 @contextmanager
 def standing(stage: Stage, plan: Plan, worlds: Sequence[str]) -> Iterator[Watch]:
     """Let web, tick, Runners and the observer run; at the end take in what the observer has seen."""
-    port = int(stage.server.rpartition(":")[2])
-    stage.standing.add("web", "web", port=port)
-    server = stage.server
-    stage.standing.add("tick", "tick")
+    ports = [int(server.rpartition(":")[2]) for server in stage.servers]
+    for name, port in zip(("web", "second web"), ports, strict=False):
+        stage.standing.add(name, "web", port=port)
+    servers = list(stage.servers)
+    stage.standing.add("tick", "tick", every=plan.tick_every)
     if plan.weather:
         wire = free_port()
-        server = f"http://127.0.0.1:{wire}"
-        stage.standing.add("wire", "wire", port=wire, target=port, seed=plan.seed)
+        servers[0] = f"http://127.0.0.1:{wire}"
+        stage.standing.add("wire", "wire", port=wire, target=ports[0], seed=plan.seed)
         stage.standing.add("worker", "celery", nickname="worker")
         for number in range(2):
             stage.standing.add("beat", "beat", schedule=str(stage.folder / f"beat-{number}"))
@@ -106,16 +119,16 @@ def standing(stage: Stage, plan: Plan, worlds: Sequence[str]) -> Iterator[Watch]
         stage.standing.add(
             "Runner",
             "runner",
-            server=server,
+            servers=servers,
             token=stage.tokens["runner"],
             gates=[[world, name] for world in worlds for name in MEMBERS][number :: plan.runners],
             log=str(stage.folder / f"runner-{number}.jsonl"),
-            slow=number == 0,
+            manner="slow" if number == 0 else plan.manner,
         )
     watch = Watch(
         stage.children.start(
             "observer",
-            server=stage.server,
+            server=stage.servers[0],
             token=stage.tokens["runner"],
             worlds=list(worlds),
             folder=str(stage.folder),
@@ -218,14 +231,15 @@ def _guarded(life: Life, stage: Stage) -> None:
 
 def kills(stage: Stage) -> int:
     """Return how many processes have killed themselves at a point so far."""
-    log = stage.folder / "failpoints.log"
-    return log.read_text(encoding="utf-8").count(" kill ") if log.exists() else 0
+    return sum(action == "kill" for action, _point in stage.faults())
+
+
+def _is_windy(plan: Plan) -> bool:
+    return plan.weather or bool(plan.strikes)
 
 
 def _count_kills(stage: Stage) -> None:
-    log: Path = stage.folder / "failpoints.log"
-    for line in log.read_text(encoding="utf-8").splitlines() if log.exists() else []:
-        _at, _process, action, point = line.split()
+    for action, point in stage.faults():
         if action == "kill":
             stage.tally.killed_at(point)
         else:

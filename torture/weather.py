@@ -30,8 +30,11 @@ LONGEST_LEASES: Final = 3.0
 class Weather:
     """Strikes every now and then; after each fault everything is put right again."""
 
-    def __init__(self, stage: Stage, servers: Servers, worlds: Sequence[str], *, seed: str) -> None:
-        """Throw dice of its own."""
+    def __init__(
+        self, stage: Stage, servers: Servers, worlds: Sequence[str], seed: str, *, only: Sequence[str] = ()
+    ) -> None:
+        """Throw dice of its own; where ``only`` names faults there are no others."""
+        self._only = frozenset(only)
         self._stage, self._servers, self._worlds = stage, servers, list(worlds)
         self._dice = random.Random(f"{seed}/weather")  # noqa: S311 - no secret
         self._dump = stage.folder / "old.rdb"
@@ -41,7 +44,8 @@ class Weather:
 
         Call it from the main thread: servers die with the thread that starts them.
         """
-        name, fault = self._dice.choice(self._faults())
+        faults = [fault for fault in self._faults() if not self._only or fault[0] in self._only]
+        name, fault = self._dice.choice(faults)
         self._stage.tally.fault(name)
         with suppress(redis.RedisError, DatabaseError, InterfaceError, StoppedError):
             fault()
