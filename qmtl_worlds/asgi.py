@@ -14,6 +14,7 @@ from qmtl_worlds.wsgi_pool import Wsgi, WsgiPool
 
 if TYPE_CHECKING:
     from worlds.live.app import Live
+    from worlds.live.counts import Books
     from worlds.live.intake import Intake
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "qmtl_worlds.settings")
@@ -25,8 +26,9 @@ def _application() -> Live:
     wsgi = get_wsgi_application()
     intake: type[Intake] = import_string("worlds.live.intake.Intake")  # its models can be imported from here on
     live: type[Live] = import_string("worlds.live.app.Live")
+    books: Books = import_string("worlds.live.counts.Books")()
     pool = WsgiPool(cast("Wsgi", wsgi), threads=POOL_THREADS)
-    return live(Lanes(cast("WSGIApp", wsgi), pool=intake(pool)))
+    return live(Lanes(cast("WSGIApp", wsgi), pool=intake(pool, books.counts)), books)
 
 
 application = _application()

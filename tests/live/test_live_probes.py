@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
@@ -12,11 +15,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.api.callers import machine, nobody
 from tests.live.asgi import NOT_HOT, ask
 from tests.live.conftest import Headers, bearer
+from tests.worlds.factories import act_of
 from tests.worlds.steps import first_apply
 from worlds.live.app import Live
-from worlds.models import World
+from worlds.models import ApplyRun, World
+from worlds.services.approvals import reject
+from worlds.stores.clock import database_now
 
 GOOD = "/worlds/w1/activation?strategy_id=good&side=long"
+ROOT = Path(__file__).resolve().parents[2]
+MINUTE = timedelta(minutes=1)
 CatchUp = Callable[[], None]
 
 
@@ -77,6 +85,32 @@ def test_metrics_tell_answers_confirmations_and_refusals(live: Live, trading: Wo
     assert samples["live_answers_total", "304", "activation"] == 1
     assert 0 <= samples["live_confirmation_age_seconds", "w1"] < 5
     assert samples["live_streams", "w1"] == 0
+
+
+def test_metrics_are_those_of_the_reference(live: Live, trading: World) -> None:
+    told = ask(live, "/metrics", **bearer("gateway")).body.decode()
+
+    ours = {
+        f"{family.name}_total" if family.type == "counter" else family.name
+        for family in text_string_to_metric_families(told)
+        if not family.name.startswith(("process_", "python_"))
+    }
+    page = (ROOT / "docs" / "reference" / "monitoring.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `([a-z_]+)` \| (?:counter|gauge) \|", page, flags=re.MULTILINE)) == ours
+
+
+def test_metrics_count_the_planned_changes_of_runs_that_failed(live: Live, waiting: ApplyRun, bob: User) -> None:
+    gateway = bearer("gateway")
+    failures = live.books.failures
+    failures.look(["w1"], now=database_now())
+    reject(world_id="w1", run_id=waiting.run_id, act=act_of(bob))
+    for minute in (1, 2):  # what was counted is not counted again
+        failures.look(["w1"], now=database_now() + minute * MINUTE)
+
+    told = ask(live, "/metrics", **gateway).body.decode()
+
+    assert 'promotion_fail_total{world_id="w1"} 1.0' in told
+    assert 'demotion_fail_total{world_id="w1"} 1.0' in told
 
 
 def test_metrics_are_for_those_who_may_read_every_world(live: Live, trading: World) -> None:

@@ -37,7 +37,7 @@ def written(live: Live) -> Callable[[], RunnerSession]:
     """Have everything written that is noted, and return the one session."""
 
     def write() -> RunnerSession:
-        Scribe(live.books.sessions, live.tokens).write()
+        Scribe(live.books, live.tokens, live.store).write()
         return RunnerSession.objects.get()
 
     return write
@@ -95,7 +95,7 @@ def test_acknowledgement_is_noted_from_memory(
     answer = tell(live, ACKS, {"client_id": "r2", "sequence": present.sequence}, **runner)
 
     assert (answer.status, answer.json()["position"]) == (200, present.text)
-    Scribe(live.books.sessions, live.tokens).write()
+    Scribe(live.books, live.tokens, live.store).write()
     assert RunnerSession.objects.get(client_id="r2").sequence == present.sequence
 
 

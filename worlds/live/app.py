@@ -40,18 +40,18 @@ FULL_RETRY_SECONDS: Final = 1.0
 class Live:
     """The web process's one ASGI application: hot routes before, Django behind."""
 
-    def __init__(self, django: Application) -> None:
-        """Prepare; the threads start with the first request."""
+    def __init__(self, django: Application, books: Books | None = None) -> None:
+        """Prepare; the threads start with the first request. ``books`` are those that ``django`` writes to as well."""
         self._django = django
         self._questions = Questions()
-        self.books = Books()
+        self.books = books or Books()
         self.store = LiveStore()
         self.tokens = TokenBook()
         self.topics = Topics()
         self.streams = Places(settings.STREAMS)
         self.keeper = Keeper(self.store, self.tokens)
         self._listener = Listener(self.keeper)
-        self._scribe = Scribe(self.books.sessions, self.tokens)
+        self._scribe = Scribe(self.books, self.tokens, self.store)
         self._callers = LookUps(self.keeper, lambda name: self.tokens.look_up(name.encode("latin-1")))
         self._worlds = LookUps(self.keeper, self.keeper.load)
         self._sockets = Sockets(admissions=LookUps(self.keeper, self._admit), worlds=self._worlds, places=self.streams)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+from worlds.live.failures import Failures
 from worlds.live.sessions import Sessions
 
 
@@ -26,3 +27,4 @@ class Books:
 
     counts: Counts = field(default_factory=Counts)
     sessions: Sessions = field(default_factory=Sessions)
+    failures: Failures = field(default_factory=Failures)

@@ -14,6 +14,7 @@ from django.conf import settings
 from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.limit_errors import BodyTooLargeError, OverloadedError, RateLimitedError, RequestTooSlowError
 from qmtl_worlds.wsgi_pool import WsgiPool
+from worlds.live.counts import Counts
 from worlds.live.http import Asked, Receive, Scope, Send, respond
 from worlds.live.limits import Budgets, Places
 from worlds.live.problems import refuse
@@ -26,9 +27,10 @@ BUSY_RETRY_SECONDS: Final = 1.0
 class Intake:
     """Lets requests in, one place and so many bytes each, and gives them to the pool."""
 
-    def __init__(self, pool: WsgiPool) -> None:
-        """Prepare with the limits of the settings."""
+    def __init__(self, pool: WsgiPool, counts: Counts | None = None) -> None:
+        """Prepare with the limits of the settings; what is answered is noted in ``counts``."""
         self._pool = pool
+        self._counts = counts or Counts()
         self._budgets = Budgets(settings.REQUESTS_PER_SECOND)
         self._places = Places(settings.WAITING_REQUESTS)
         self._bytes = 0
@@ -43,11 +45,12 @@ class Intake:
     async def _serve(self, scope: Scope, receive: Receive, send: Send, asked: Asked) -> None:
         wait = self._budgets.wait(_who(scope, asked), now=time.monotonic())
         if wait:
-            await refuse(send, asked, RateLimitedError(per_second=settings.REQUESTS_PER_SECOND), retry_seconds=wait)
+            error = RateLimitedError(per_second=settings.REQUESTS_PER_SECOND)
+            await self._refuse(send, asked, error, retry_seconds=wait)
             return
         if not self._places.take():
-            error = OverloadedError("requests", limit=settings.WAITING_REQUESTS)
-            await refuse(send, asked, error, retry_seconds=BUSY_RETRY_SECONDS)
+            full = OverloadedError("requests", limit=settings.WAITING_REQUESTS)
+            await self._refuse(send, asked, full, retry_seconds=BUSY_RETRY_SECONDS)
             return
         body = bytearray()
         try:
@@ -55,17 +58,23 @@ class Intake:
                 await self._read(receive, body)
             answer = await self._pool.answer(scope, bytes(body))
         except TimeoutError:
-            await refuse(send, asked, RequestTooSlowError(seconds=settings.BODY_SECONDS), retry_seconds=0)
+            slow = RequestTooSlowError(seconds=settings.BODY_SECONDS)
+            await self._refuse(send, asked, slow, retry_seconds=0)
             return
-        except WorldsError as error:
-            await refuse(send, asked, error, retry_seconds=BUSY_RETRY_SECONDS)
+        except WorldsError as refused:
+            await self._refuse(send, asked, refused, retry_seconds=BUSY_RETRY_SECONDS)
             return
         except ConnectionError:
             return  # the caller has gone
         finally:
             self._bytes -= len(body)
             self._places.give_back()
+        self._counts.answers["other", answer.status] += 1
         await respond(send, answer.status, answer.headers, answer.body)
+
+    async def _refuse(self, send: Send, asked: Asked, error: WorldsError, *, retry_seconds: float) -> None:
+        self._counts.refusals[error.code] += 1
+        await refuse(send, asked, error, retry_seconds=retry_seconds)
 
     async def _read(self, receive: Receive, body: bytearray) -> None:
         """Read the whole body.

@@ -27,6 +27,7 @@ class LiveCollector(Collector):
         """Yield every family."""
         yield from self._answers()
         yield from self._worlds()
+        yield from self._failures()
         skew = GaugeMetricFamily(
             "world_activation_skew_seconds",
             "From the commit of a world's newest change to the word of a Runner that it has it.",
@@ -39,7 +40,7 @@ class LiveCollector(Collector):
 
     def _answers(self) -> Iterator[Metric]:
         answers = CounterMetricFamily(
-            "live_answers", "Answers from memory, by route and status.", labels=["route", "status"]
+            "live_answers", "Answers, by route and status; closing acts are not among them.", labels=["route", "status"]
         )
         for (route, status), number in tuple(self._books.counts.answers.items()):
             answers.add_metric([route, str(status)], number)
@@ -53,6 +54,19 @@ class LiveCollector(Collector):
             "Answers that were closed for want of a confirmation.",
             self._books.counts.unconfirmed,
         )
+
+    def _failures(self) -> Iterator[Metric]:
+        promotions = CounterMetricFamily(
+            "promotion_fail", "Planned promotions whose run was cancelled or rolled back.", labels=["world_id"]
+        )
+        demotions = CounterMetricFamily(
+            "demotion_fail", "Planned demotions whose run was cancelled or rolled back.", labels=["world_id"]
+        )
+        for world_id, failed in self._books.failures.all().items():
+            promotions.add_metric([world_id], failed.promotion_fail_total)
+            demotions.add_metric([world_id], failed.demotion_fail_total)
+        yield promotions
+        yield demotions
 
     def _worlds(self) -> Iterator[Metric]:
         now = time.monotonic()

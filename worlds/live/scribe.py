@@ -10,7 +10,9 @@ from typing import Final
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
-from worlds.live.sessions import Session, Sessions
+from worlds.live.counts import Books
+from worlds.live.sessions import Session
+from worlds.live.store import LiveStore
 from worlds.live.tokens import TokenBook
 from worlds.services.sessions import Heard, forget_sessions, note_sessions
 from worlds.services.tokens import note_use
@@ -22,12 +24,17 @@ _log = structlog.get_logger(__name__)
 
 
 class Scribe:
-    """Writes sessions twice a second, and now and then which tokens are in use; what cannot be written is lost."""
+    """Writes sessions twice a second; now and then which tokens are in use, and counts what failed.
 
-    def __init__(self, sessions: Sessions, tokens: TokenBook) -> None:
+    What cannot be written is lost.
+    """
+
+    def __init__(self, books: Books, tokens: TokenBook, store: LiveStore) -> None:
         """Prepare; ``start`` begins."""
-        self._sessions = sessions
+        self._sessions = books.sessions
+        self._failures = books.failures
         self._tokens = tokens
+        self._store = store
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._uses_due = 0.0
@@ -56,6 +63,7 @@ class Scribe:
             for caller in self._tokens.used_since(time.monotonic() - USES_SECONDS):
                 note_use(token=caller.token, now=now)
             forget_sessions(now=now)
+            self._failures.look(tuple(self._store.worlds), now=now)
 
     def _run(self) -> None:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import structlog
@@ -108,11 +109,20 @@ class FailedChanges:
     promotion_fail_total: int
     demotion_fail_total: int
 
+    def __add__(self, other: FailedChanges) -> FailedChanges:
+        """Return both together."""
+        return FailedChanges(
+            self.promotion_fail_total + other.promotion_fail_total, self.demotion_fail_total + other.demotion_fail_total
+        )
 
-def failed_changes(*, world_id: str) -> FailedChanges:
-    """Count the planned promotions and demotions of the runs that were cancelled or rolled back."""
+
+def failed_changes(*, world_id: str, after: datetime | None = None, up_to: datetime | None = None) -> FailedChanges:
+    """Count the planned promotions and demotions of the runs that were cancelled or rolled back, then if it is said."""
     failed = [RunState.CANCELLED.value, RunState.ROLLED_BACK.value]
-    plans = ApplyRun.objects.filter(world_id=world_id, state__in=failed).values_list("plan", flat=True)
+    runs = ApplyRun.objects.filter(world_id=world_id, state__in=failed)
+    runs = runs if after is None else runs.filter(state_changed_at__gt=after)
+    runs = runs if up_to is None else runs.filter(state_changed_at__lte=up_to)
+    plans = runs.values_list("plan", flat=True)
     kinds = Counter(change.kind for plan in plans.iterator() for change in parse_plan(plan).changes)
     return FailedChanges(kinds[ChangeKind.PROMOTE], kinds[ChangeKind.DEMOTE])
 

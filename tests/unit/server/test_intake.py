@@ -12,6 +12,7 @@ import pytest
 from django.test import override_settings
 
 from qmtl_worlds.wsgi_pool import Environ, WsgiPool
+from worlds.live.counts import Counts
 from worlds.live.http import Message, Scope
 from worlds.live.intake import BODY_LIMIT, Intake
 
@@ -147,9 +148,12 @@ def test_bodies_that_wait_are_bounded_together(pool: WsgiPool) -> None:
 
 @override_settings(REQUESTS_PER_SECOND=1)
 def test_caller_beyond_its_rate_waits_and_others_do_not(pool: WsgiPool) -> None:
+    counts = Counts()
+
     async def story() -> list[tuple[int, str]]:
-        intake, busy, other = Intake(pool), scope((b"authorization", b"a")), scope((b"authorization", b"b"))
+        intake, busy, other = Intake(pool, counts), scope((b"authorization", b"a")), scope((b"authorization", b"b"))
         answers = [await ask(intake, asked=one) for one in (busy, busy, busy, other)]
         return [(status, headers.get("retry-after", "")) for status, headers, _ in answers]
 
     assert asyncio.run(story()) == [(200, ""), (200, ""), (429, "1"), (200, "")]
+    assert (counts.answers, counts.refusals) == ({("other", 200): 3}, {"rate-limited": 1})
