@@ -277,4 +277,5 @@ def test_wait_is_as_long_as_preferred_unless_too_many_wait_long(
 
     gateway.post("/worlds/w1/evaluate", {"as_of": AS_OF}, prefer=prefer)
 
-    assert waited == [seconds]
+    assert len(waited) == 1
+    assert seconds - 0.2 <= waited[0] <= seconds  # what was spent before counts, unless the caller says how long

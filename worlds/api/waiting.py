@@ -36,11 +36,9 @@ def seconds_to_wait(request: Request) -> float:
     wanted = _WAIT.search(request.headers.get("Prefer", ""))
     if wanted:
         return min(float(wanted[1]), LONGEST_SECONDS)
-    if not speaks_qmtl(request):
-        return DEFAULT_SECONDS
     now = time.monotonic()
     spent = now - float(request.META.get(STARTED, now))
-    return max(SHORTEST_SECONDS, QMTL_SECONDS - spent)
+    return max(SHORTEST_SECONDS, (QMTL_SECONDS if speaks_qmtl(request) else DEFAULT_SECONDS) - spent)
 
 
 def wait_for(request: Request, *, key: str) -> bytes | None:
