@@ -1,7 +1,9 @@
 """P1-P3, P5-P7, P19, P20: what an activation read costs, and how soon a change is readable.
 
+Also how soon acts on 200 strategies are answered beside reads at full load, and kills while every thread is busy.
+
 Prints a Markdown table; ``--json PATH`` writes the figures, ``--check`` exits with 1 on a miss, ``--only reads``
-takes a part. ``--seconds N`` is the length of one round of reads.
+takes a part. ``--seconds N`` is the length of one round of reads, ``--acts N`` how many acts of a kind are timed.
 """
 
 from __future__ import annotations
@@ -15,14 +17,16 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
 
+from benchmarks.activation_acts import measure_acts
 from benchmarks.activation_changes import measure_changes, measure_evaluating
 from benchmarks.activation_reads import measure_reads
 from benchmarks.activation_start import measure_start
 from benchmarks.harness import Figure, options, report
+from benchmarks.kill import figures_of
 from benchmarks.servers import CLIENT_CORE, pin, prepare
 from qmtl_worlds.embedded import postgres, valkey
 
-PARTS: Final = ("reads", "start", "changes", "evaluating")
+PARTS: Final = ("reads", "start", "changes", "evaluating", "acts", "kill")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,10 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = options(__doc__)
     parser.add_argument("--only", choices=PARTS, action="append")
     parser.add_argument("--seconds", type=float, default=1.0)
+    parser.add_argument("--acts", type=int, default=100)
     chosen = parser.parse_args(arguments)
     pin(CLIENT_CORE)
     raise_limits()
-    figures = list(_figures(chosen.only or PARTS, chosen.seconds))
+    parts = chosen.only or PARTS
+    figures = [*_figures(parts, chosen.seconds), *_acts(parts, chosen.acts)]
     return report(figures, json_path=chosen.json, check=chosen.check)
 
 
@@ -77,6 +83,19 @@ def _figures(parts: Sequence[str], seconds: float) -> Iterator[Figure]:
             yield from measure_evaluating(environment=environment, token=tokens[0])
         if "changes" in parts:
             yield from _on_postgres(redis_url)
+
+
+def _acts(parts: Sequence[str], acts: int) -> Iterator[Figure]:
+    if "acts" in parts:
+        server = postgres.start()
+        try:
+            with tempfile.TemporaryDirectory(prefix="qw-") as folder, valkey.serve(Path(folder)) as redis_url:
+                environment = environment_in(folder, redis_url, server.url)
+                yield from measure_acts(environment=environment, folder=Path(folder), acts=acts)
+        finally:
+            server.stop()
+    if "kill" in parts:
+        yield from figures_of(acts)
 
 
 def _on_postgres(redis_url: str) -> Iterator[Figure]:

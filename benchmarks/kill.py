@@ -30,8 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = options(__doc__)
     parser.add_argument("--trials", type=int, default=TRIALS)
     chosen = parser.parse_args(arguments)
-    found = measure(chosen.trials)
-    figures = [
+    return report(figures_of(chosen.trials), json_path=chosen.json, check=chosen.check)
+
+
+def figures_of(trials: int) -> list[Figure]:
+    """Measure so many kills from each place."""
+    return [
         Figure(
             id="I22",
             name=f"kill to commit {where}, {name} of {len(taken)}",
@@ -42,10 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             ratio=value / LIMIT_MS,
             goal=1.0,
         )
-        for where, taken in found.items()
+        for where, taken in measure(trials).items()
         for name, value in [("median", statistics.median(taken)), ("p99", percentile(taken)), ("slowest", max(taken))]
     ]
-    return report(figures, json_path=chosen.json, check=chosen.check)
 
 
 def measure(trials: int) -> dict[str, list[float]]:

@@ -25,6 +25,8 @@ CLIENT_CORE: Final = 1
 SMALL: Final = "small"
 LARGE: Final = "large"
 """The worlds of ``live_world``, of 10 instances and of 10,000."""
+ACTED: Final = "acted"
+"""The world of ``acts_world``."""
 PLAIN_KEY: Final = "world:small:active"
 """The hash that the view of ``drf_app`` reads."""
 LIVE: Final = "qmtl_worlds.asgi:application"
