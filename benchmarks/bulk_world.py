@@ -50,18 +50,18 @@ selection:
 """
 
 
-def build_world(world_id: str, *, strategies: int) -> World:
+def build_world(world_id: str, *, strategies: int, policy: str = POLICY, lease_ms: int = 3_000) -> World:
     """Make a world whose strategies have a return on each of 252 days up to ``LAST_CLOSE``.
 
-    Bindings and policy go through their services, bars through the move that makes blocks of backfilled segments; as
-    with live bars, all that close together are in one block.
+    ``policy`` is text with a place for the world. Bindings and policy go through their services, bars through the move
+    that makes blocks of backfilled segments; as with live bars, all that close together are in one block.
     """
     act = act_of_shell(reason="benchmark")
-    create_world(new=NewWorld(world_id), act=act)
-    policy = store_policy(world_id=world_id, text=POLICY.format(world=world_id), act=act)
+    create_world(new=NewWorld(world_id, lease_ms=lease_ms), act=act)
+    stored = store_policy(world_id=world_id, text=policy.format(world=world_id), act=act)
     world = World.objects.get(id=world_id)
     with transaction.atomic():
-        put_in_force(world=world, policy=policy, act=act)
+        put_in_force(world=world, policy=stored, act=act)
     sides = (Side.LONG, Side.SHORT)
     bindings = [
         Binding(f"strategy-{number:05}", sides[number % 2], sector=f"sector-{number % SECTORS}")

@@ -154,7 +154,8 @@ def get_apply_run(world_id: str, run_id: str) -> ApplyRun:
         RunNotFoundError: the world has no such run.
     """
     run = (
-        ApplyRun.objects.select_related("world", "policy", "evaluation", "reduce_run")
+        ApplyRun.objects.select_related("world__policy", "policy", "evaluation", "reduce_run")
+        .defer("evaluation__inputs_json", "evaluation__envelope", "reduce_run__plan")
         .filter(world_id=world_id, run_id=run_id)
         .first()
     )
@@ -171,10 +172,7 @@ def members_of(world_id: str, generation: int) -> dict[InstanceKey, Member]:
     """
     if generation == 0:
         return {}
-    current = ActivationSet.objects.filter(world_id=world_id, generation=generation).first()
-    if current is None:
-        raise GenerationNotFoundError(world_id, generation)
-    rows = ActivationEntry.objects.filter(set=current).values_list(
+    rows = ActivationEntry.objects.filter(set__world=world_id, set__generation=generation).values_list(
         "instance_id",
         "instance__strategy_id",
         "instance__side",
@@ -185,6 +183,8 @@ def members_of(world_id: str, generation: int) -> dict[InstanceKey, Member]:
         "instance__withdrawn_at",
     )
     members = [Member(row[0], InstanceKey(row[1], Side(row[2])), *row[3:]) for row in rows]
+    if not members and not ActivationSet.objects.filter(world=world_id, generation=generation).exists():
+        raise GenerationNotFoundError(world_id, generation)
     return {member.key: member for member in members}
 
 

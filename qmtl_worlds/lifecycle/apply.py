@@ -187,6 +187,13 @@ def initial_state(kind: RunKind, *, needs_approval: bool) -> RunState:
     return RunState.REQUESTED if needs_approval and kind is RunKind.INCREASE else RunState.QUEUED
 
 
+def asks(event: Event, run: RunView, *questions: Guard) -> bool:
+    """Tell whether what ``event`` does to the run can depend on one of ``questions``; no other fact needs reading."""
+    here = (run.kind, run.state, event)
+    rules = (rule for rule in TRANSITIONS if (rule.kind, rule.source, rule.event) == here)
+    return any(guard in questions for rule in rules for guard in rule.guards)
+
+
 def next_step(run: RunView, facts: StepFacts, now: datetime, *, timings: Timings = DEFAULT_TIMINGS) -> Transition:
     """Return what the run does next by itself; ``moved`` is false while it waits for time or people.
 

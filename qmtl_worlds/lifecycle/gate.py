@@ -11,7 +11,6 @@ from qmtl_worlds.contracts.activation import ActivationEnvelope, ActivationReaso
 from qmtl_worlds.contracts.digests import digest
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.lease import Position
-from qmtl_worlds.contracts.plans import ActiveSet
 from qmtl_worlds.contracts.states import EffectiveMode, WorldMode
 from qmtl_worlds.lifecycle.holds import Gate, Hold, HoldKind, gate_of, make_hold
 from qmtl_worlds.lifecycle.override import DRAIN_OWNER
@@ -98,16 +97,14 @@ def world_gate(world: WorldFacts) -> Gate:
     return _strictest(tuple(_world_grounds(world, None)))
 
 
-def state_hash(
-    *, world_id: str, position: Position, generation: int, content: ActiveSet, holds: frozenset[Hold]
-) -> str:
+def state_hash(*, world_id: str, position: Position, generation: int, content_hash: str, holds: frozenset[Hold]) -> str:
     """Return the digest of what is committed for a world: whoever has the same hash has the same state."""
     held = sorted([hold.kind.value, hold.owner, hold.level.value, hold.key.text if hold.key else ""] for hold in holds)
     parts = {
         "world_id": world_id,
         "position": position.text,
         "generation": generation,
-        "content_hash": content.content_hash,
+        "content_hash": content_hash,
         "holds": held,
     }
     return digest(parts)

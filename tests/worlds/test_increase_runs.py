@@ -156,9 +156,9 @@ def test_step_with_an_old_epoch_changes_nothing_and_is_counted(world: World, wai
     old, sequence = waiting.epoch, world.sequence
     ApplyRun.objects.filter(pk=waiting.pk).update(epoch=old + 1)
 
-    result = machine._step(world.id, waiting.run_id, old, shell())  # noqa: SLF001 - the zombie's own next step
+    result = machine._step(world.id, waiting.run_id, machine.Worker(old), shell())  # noqa: SLF001 - the zombie's own next step
 
-    assert result is None
+    assert not result
     assert states_of(waiting)[0] == RunState.DRAINING
     assert ApplyRun.objects.get(pk=waiting.pk).epoch == old + 1
     world.refresh_from_db()
@@ -171,8 +171,8 @@ def test_worker_that_wakes_after_the_end_of_its_run_is_counted(world: World, wai
     old = waiting.epoch
     done = go_on(world, waiting.run_id)
 
-    result = machine._step(world.id, waiting.run_id, old, shell())  # noqa: SLF001 - the zombie's own next step
+    result = machine._step(world.id, waiting.run_id, machine.Worker(old), shell())  # noqa: SLF001 - the zombie's own next step
 
-    assert (result, done.state, done.epoch > old) == (None, RunState.DONE, True)
+    assert (result, done.state, done.epoch > old) == (False, RunState.DONE, True)
     assert kinds_of(waiting)[-2:] == ["apply.completed", "apply.fenced"]
     assert fenced_total(world.id) == 1

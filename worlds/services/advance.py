@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
@@ -11,7 +12,7 @@ from django.db.models import F
 
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
-from qmtl_worlds.contracts.plans import ActiveSet
+from qmtl_worlds.contracts.plans import EMPTY_SET, ActiveSet
 from qmtl_worlds.contracts.states import TERMINAL_STATES, RunState
 from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.apply import Event, fire, next_step
@@ -23,7 +24,9 @@ from qmtl_worlds.lifecycle.run import (
     RaiseAlert,
     RemoveHold,
     RunView,
+    StepFacts,
     StoreResult,
+    Timings,
     Transition,
     carried_out,
 )
@@ -39,6 +42,7 @@ from worlds.services.step_facts import step_facts
 from worlds.stores.clock import database_now
 
 MAX_STEPS: Final = 12
+MOVED_COLUMNS: Final = (*RUN_COLUMNS, "state_changed_at", "state_reason", "result", "target_generation")
 _AUDIT_KINDS: Final = {
     RunState.QUEUED: "apply.queued",
     RunState.FREEZING: "apply.freezing",
@@ -62,6 +66,14 @@ _EVENT_KINDS: Final = {
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True)
+class Worker:
+    """Who carries a run forward in one call: under which epoch, None before its claim, and what it did."""
+
+    epoch: int | None = None
+    has_changed_gates: bool = False
+
+
 def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
     """Take the run as far as it goes now, and give it back to whoever comes next.
 
@@ -70,12 +82,13 @@ def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
     first = ApplyRun.objects.filter(world_id=world_id, increase_runs__run_id=run_id).exclude(state__in=TERMINAL_STATES)
     for reduce_run in first:  # the reducing part of a plan goes first, or the rest starts from another set
         advance(world_id=world_id, run_id=reduce_run.run_id, act=act)
-    epoch: int | None = None
+    worker = Worker()
     for _ in range(MAX_STEPS):
-        epoch = _step(world_id, run_id, epoch, act)
-        if epoch is None:
+        if not _step(world_id, run_id, worker, act):
             break
         reach("advance.between_steps")
+    if worker.has_changed_gates:  # one copy of where it rests; what it closed drains for longer than a copy lives
+        project_after_commit(world_id=world_id)
     return get_apply_run(world_id, run_id)
 
 
@@ -93,16 +106,18 @@ def fire_event(*, world_id: str, run_id: str, event: Event, act: Act) -> ApplyRu
     world = locked_world(world_id, alive=False)
     run = get_apply_run(world_id, run_id)
     view = view_of(run)
-    facts = step_facts(world=world, run=run, view=view, epoch=view.epoch, now=act.now)
+    facts = step_facts(event=event, world=world, run=run, view=view, epoch=view.epoch, now=act.now)
     transition = fire(event, view, facts, act.now, timings=timings_of(world, now=act.now))
     if transition.moved:
         _carry_out(world, run, carried_out(view, transition), transition, act)
+    if transition.visible:
+        project_after_commit(world_id=world_id)
     return run
 
 
 @transaction.atomic
-def _step(world_id: str, run_id: str, epoch: int | None, act: Act) -> int | None:
-    """Make one step as the run's worker; return the epoch to go on with, None where the run waits or has ended.
+def _step(world_id: str, run_id: str, worker: Worker, act: Act) -> bool:
+    """Make one step as the run's worker; tell whether to go on: not where the run waits or has ended.
 
     The time is read under the lock: one from before would start the drain's clock earlier than the freeze's commit
     where the lock had to be waited for (R4).
@@ -111,31 +126,32 @@ def _step(world_id: str, run_id: str, epoch: int | None, act: Act) -> int | None
     act = _now(act)
     run = get_apply_run(world_id, run_id)
     if run.state in TERMINAL_STATES:
-        _note_fenced(run, epoch, act)
-        return None
-    view = view_of(run)
-    if epoch is None:
-        claimed = _claim(world, run, view, act)
+        _note_fenced(run, worker.epoch, act)
+        return False
+    view, timings = view_of(run), timings_of(world, now=act.now)
+    if worker.epoch is None:
+        claimed = _claim(world, run, view, timings, act)
         if claimed is None:
-            return None
-        view = claimed
-        epoch = view.epoch
-    facts = step_facts(world=world, run=run, view=view, epoch=epoch, now=act.now)
-    transition = next_step(view, facts, act.now, timings=timings_of(world, now=act.now))
+            return False
+        view, worker.epoch = claimed, claimed.epoch
+    facts = step_facts(event=Event.STEP, world=world, run=run, view=view, epoch=worker.epoch, now=act.now)
+    transition = next_step(view, facts, act.now, timings=timings)
     if not transition.moved:
-        _note_fenced(run, epoch, act)
-        _give_back(run, epoch)
-        return None
+        _note_fenced(run, worker.epoch, act)
+        _give_back(run, worker.epoch)
+        return False
     after = carried_out(view, transition)
     _carry_out(world, run, after, transition, act)
-    return after.epoch
+    worker.epoch = after.epoch
+    worker.has_changed_gates |= transition.visible
+    return after.state not in TERMINAL_STATES
 
 
-def _claim(world: World, run: ApplyRun, view: RunView, act: Act) -> RunView | None:
-    """Become the run's worker, where it has none or its worker's lease ran out."""
+def _claim(world: World, run: ApplyRun, view: RunView, timings: Timings, act: Act) -> RunView | None:
+    """Become the run's worker, where it has none or its worker's lease ran out; that takes no fact but the epoch."""
     reach("advance.before_claim")
-    facts = step_facts(world=world, run=run, view=view, epoch=view.epoch, now=act.now)
-    transition = fire(Event.TAKE_OVER, view, facts, act.now, timings=timings_of(world, now=act.now))
+    facts = StepFacts(epoch=view.epoch, current=EMPTY_SET, holds=frozenset(), policy_checksum="")
+    transition = fire(Event.TAKE_OVER, view, facts, act.now, timings=timings)
     if not transition.moved:
         return None
     after = carried_out(view, transition)
@@ -159,14 +175,13 @@ def _carry_out(world: World, run: ApplyRun, after: RunView, transition: Transiti
         run.state_changed_at, run.state_reason = act.now, transition.reason
     for effect in transition.effects:
         _do(effect, world, run, act)
-    run.save()
+    run.save(update_fields=MOVED_COLUMNS)
     transaction.on_commit(partial(reach, "advance.after_commit", run.state))
     payload = {"run_id": run.run_id, "phase": run.state, "generation": world.generation}
     if transition.visible or run.state != before_state:
         announce(
             world, kind="activation_updated" if transition.visible else "apply_updated", payload=payload, now=act.now
         )
-        project_after_commit(world_id=world.id)
     if run.state == RunState.DONE:
         _tell_changes(world, run, after, act)
     reach("advance.before_audit", run.state)

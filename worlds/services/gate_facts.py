@@ -12,6 +12,7 @@ from django.db.models import QuerySet
 
 from qmtl_worlds.contracts.activation import GateLevel
 from qmtl_worlds.contracts.ids import InstanceKey, Side
+from qmtl_worlds.contracts.plans import EMPTY_SET
 from qmtl_worlds.contracts.states import WorldMode
 from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, state_hash
 from qmtl_worlds.lifecycle.holds import HoldKind
@@ -19,7 +20,7 @@ from qmtl_worlds.lifecycle.override import NO_CAP
 from qmtl_worlds.lifecycle.world import effective_mode
 from strategies.models import StrategyInstance
 from worlds.models import ActivationSet, OutboxEvent, World
-from worlds.selectors import Member, find_override, get_world, members_of, overrides_of, position_of, set_of
+from worlds.selectors import Member, find_override, get_world, members_of, overrides_of, position_of
 from worlds.services.step_facts import world_holds
 from worlds.stores.clock import database_now, world_now
 
@@ -64,8 +65,8 @@ def world_facts(*, world: World, now: datetime) -> WorldFacts:
     """Return what holds for the world as a whole; ``now`` is the database's time."""
     position, mode = position_of(world), WorldMode(world.mode)
     holds = world_holds(world)
-    current = ActivationSet.objects.select_related("run").filter(world=world, generation=world.generation).first()
-    content = set_of(members_of(world.id, world.generation))
+    current = ActivationSet.objects.filter(world=world, generation=world.generation)
+    content_hash, run_id = current.values_list("content_hash", "run__run_id").first() or (EMPTY_SET.content_hash, "")
     at = world_now(world, now=now)
     return WorldFacts(
         world_id=world.id,
@@ -83,10 +84,10 @@ def world_facts(*, world: World, now: datetime) -> WorldFacts:
         holds=holds,
         position=position,
         generation=world.generation,
-        run_id=current.run.run_id if current else "",
+        run_id=run_id,
         changed_at=_changed_at(world),
         state_hash=state_hash(
-            world_id=world.id, position=position, generation=world.generation, content=content, holds=holds
+            world_id=world.id, position=position, generation=world.generation, content_hash=content_hash, holds=holds
         ),
         on_expiry=GateLevel(world.on_lease_expiry),
     )

@@ -12,7 +12,10 @@ from audit.models import AuditRun, AuditRunState, RunKind
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.plans import ActiveSet, active_set
 from qmtl_worlds.contracts.states import RunState
+from qmtl_worlds.lifecycle import guards
+from qmtl_worlds.lifecycle.apply import Event, asks
 from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
+from qmtl_worlds.lifecycle.plan import gaining
 from qmtl_worlds.lifecycle.run import RunView, StepFacts, target_content
 from strategies.models import StrategyInstance
 from worlds.models import ApplyRun, World
@@ -25,18 +28,21 @@ from worlds.stores.clock import world_now
 from worlds.stores.kill_file import filed_kills
 
 
-def step_facts(*, world: World, run: ApplyRun, view: RunView, epoch: int, now: datetime) -> StepFacts:
-    """Read everything the next step may ask; each answer is the closed one unless the rows prove otherwise."""
+def step_facts(*, event: Event, world: World, run: ApplyRun, view: RunView, epoch: int, now: datetime) -> StepFacts:
+    """Read everything that ``event`` may ask; each answer is the closed one unless the rows prove otherwise."""
     current = set_of(members_of(world.id, world.generation))
     target = target_content(view, current)
     return StepFacts(
         epoch=epoch,
         current=current,
         holds=world_holds(world),
-        policy_checksum=world.policy.checksum if world.policy else "",
-        approved=enough_approvals(run, now=now),
-        admissible=_admissible(world, run, target.weights, now),
-        set_valid=satisfies_budgets(run=run, content=target, before=current),
+        policy_checksum=run.world.policy.checksum if run.world.policy else "",
+        approved=asks(event, view, guards.approved, guards.unapproved) and enough_approvals(run, now=now),
+        admissible=_admissible(world, run, gaining(current, target), now)
+        if asks(event, view, guards.gains_fresh, guards.gains_stale)
+        else frozenset(),
+        set_valid=asks(event, view, guards.set_valid, guards.set_invalid)
+        and satisfies_budgets(run=run, content=target, before=current),
         closed_since=world.created_at if world.generation == 0 else None,
         watched_seconds=_watched_seconds(world, view),
         replaced=_replaced(world, run, view),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 
 import pytest
@@ -16,8 +18,8 @@ from qmtl_worlds.contracts.states import (
     wire_word,
 )
 from qmtl_worlds.lifecycle import actions, guards
-from qmtl_worlds.lifecycle.apply import TRANSITIONS, Event, Rule, fire, initial_state, transition_table
-from qmtl_worlds.lifecycle.run import AddHold, InsertSet, RemoveHold, StoreResult
+from qmtl_worlds.lifecycle.apply import TRANSITIONS, Event, Guard, Rule, asks, fire, initial_state, transition_table
+from qmtl_worlds.lifecycle.run import AddHold, InsertSet, RemoveHold, StepFacts, StoreResult
 from tests.unit.lifecycle.runs import NOW, good_facts, run_in
 
 INCREASE = [rule for rule in TRANSITIONS if rule.kind is RunKind.INCREASE]
@@ -174,3 +176,25 @@ def test_only_steps_and_aborts_touch_sets_and_only_the_own_hold_is_removed() -> 
                 assert effect.owner.startswith("run-1")
             if isinstance(effect, AddHold):
                 assert effect.hold.owner.startswith("run-1")
+
+
+@pytest.mark.parametrize(
+    ("unread", "questions"),
+    [
+        (lambda facts: replace(facts, approved=False), (guards.approved, guards.unapproved)),
+        (lambda facts: replace(facts, admissible=frozenset()), (guards.gains_fresh, guards.gains_stale)),
+        (lambda facts: replace(facts, set_valid=False), (guards.set_valid, guards.set_invalid)),
+    ],
+)
+def test_fact_that_an_event_does_not_ask_for_changes_nothing(
+    unread: Callable[[StepFacts], StepFacts], questions: tuple[Guard, ...]
+) -> None:
+    depends = set()
+    for kind, state, event in product(RunKind, RunState, Event):
+        run = run_in(state, kind=kind)
+        proven = good_facts(run)
+        if fire(event, run, proven, NOW) != fire(event, run, unread(proven), NOW):
+            depends.add((kind, state, event))
+            assert asks(event, run, *questions), (kind, state, event)
+
+    assert depends

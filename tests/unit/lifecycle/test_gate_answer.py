@@ -192,7 +192,10 @@ def test_gate_of_the_world_is_that_of_an_instance_without_faults() -> None:
 def test_state_hash_follows_position_content_and_holds() -> None:
     def hashed(sequence: int, content: ActiveSet, *holds: Hold) -> str:
         position = Position(1, sequence, 0)
-        return state_hash(world_id="w1", position=position, generation=1, content=content, holds=frozenset(holds))
+        content_hash = content.content_hash
+        return state_hash(
+            world_id="w1", position=position, generation=1, content_hash=content_hash, holds=frozenset(holds)
+        )
 
     hashes = {
         hashed(1, SWAP.before),
