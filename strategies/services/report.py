@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -12,7 +12,8 @@ from typing import Final
 from django.db import transaction
 
 from qmtl_worlds.contracts.acts import Act
-from qmtl_worlds.contracts.errors import InputInvalidError, SeriesConflictError
+from qmtl_worlds.contracts.errors import InputInvalidError, SeriesConflictError, StrategyNotFoundError
+from qmtl_worlds.contracts.ids import Side
 from qmtl_worlds.contracts.metric_names import REPORTED_PREFIX
 from strategies.models import ReportedMetric, StrategyInstance
 from strategies.selectors import get_instance
@@ -21,6 +22,7 @@ from strategies.services.append import SeriesTarget
 from strategies.services.revision import correcting_revision, present_revision
 
 MAX_METRICS: Final = 64
+_BATCH: Final = 500
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 
 
@@ -72,6 +74,61 @@ def report_metrics(*, target: SeriesTarget, reported: ReportedValues, act: Act) 
         for name, value in new.items()
     )
     return ReportResult(result.stored, result.unchanged, result.revised, revision)
+
+
+@transaction.atomic
+def report_metrics_of_many(
+    *, world_id: str, told: Mapping[str, Mapping[str, float]], as_of: datetime, act: Act
+) -> None:
+    """Store metrics by strategy as of one time, corrections included, in as many statements as for one.
+
+    Of a strategy whose long side alone is bound that is meant, as in ``report_metrics``; what is stored is left alone.
+
+    Raises:
+        StrategyNotFoundError: a strategy is not bound.
+        InputInvalidError: as in ``report_metrics``, or both sides of a strategy are bound.
+    """
+    _check_time(as_of, now=act.now)
+    checked = {strategy_id: _checked(values) for strategy_id, values in told.items()}
+    instances = _instances(world_id, sorted(checked))
+    known: dict[tuple[int, str], float] = {}
+    rows = ReportedMetric.objects.filter(instance__in=instances.values(), as_of=as_of).order_by("revision")
+    for instance_id, name, value in rows.values_list("instance_id", "name", "value"):
+        known[instance_id, name] = value
+    new = [
+        (instances[strategy_id], name, value)
+        for strategy_id, values in checked.items()
+        for name, value in values.items()
+        if known.get((instances[strategy_id].pk, name)) != value
+    ]
+    if not new:
+        return
+    is_correction = any((instance.pk, name) in known for instance, name, _ in new)
+    revision = (correcting_revision if is_correction else present_revision)(world_id=world_id)
+    ReportedMetric.objects.bulk_create(
+        [
+            ReportedMetric(
+                instance=instance, name=name, as_of=as_of, revision=revision, value=value, reported_by=act.actor
+            )
+            for instance, name, value in new
+        ],
+        batch_size=_BATCH,
+    )
+
+
+def _instances(world_id: str, strategy_ids: Sequence[str]) -> dict[str, StrategyInstance]:
+    """Return the one instance that is meant of each strategy, kept as it is until the caller's transaction ends."""
+    bound = StrategyInstance.objects.filter(world_id=world_id, strategy_id__in=strategy_ids, withdrawn_at=None)
+    found: dict[str, list[StrategyInstance]] = {}
+    for instance in bound.select_for_update(no_key=True).order_by("id"):
+        found.setdefault(instance.strategy_id, []).append(instance)
+    for strategy_id in strategy_ids:
+        sides = found.get(strategy_id, [])
+        if len(sides) > 1:
+            raise InputInvalidError(field="side", reason=f"of {strategy_id} must be named, because both are bound")
+        if not sides or sides[0].key.side is not Side.LONG:
+            raise StrategyNotFoundError(world_id, strategy_id)
+    return {strategy_id: sides[0] for strategy_id, sides in found.items()}
 
 
 def _checked(values: Mapping[str, float]) -> dict[str, float]:

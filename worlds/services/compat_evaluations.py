@@ -11,13 +11,10 @@ from django.db import transaction
 from audit.models import AuditRun
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.digests import digest
-from strategies.models import Provenance
-from strategies.services.append import SeriesTarget
-from strategies.services.report import ReportedValues
 from worlds.selectors import get_world, policy_in_force
 from worlds.services.compat import flat_metrics
 from worlds.services.evaluations import EvaluationRequest, request_evaluation
-from worlds.services.reporting import report
+from worlds.services.reporting import report_many
 from worlds.services.run_rows import compiled
 from worlds.services.step_facts import newest_ok_run
 
@@ -34,10 +31,10 @@ def take_metrics(*, world_id: str, metrics: Mapping[str, Mapping[str, Any]], as_
         StrategyNotFoundError: a strategy is not bound.
     """
     policy = compiled(policy_in_force(get_world(world_id)))
-    for strategy_id, nested in metrics.items():
-        if told := flat_metrics(nested, policy=policy):
-            target = SeriesTarget(world_id, strategy_id, Provenance.PAPER)
-            report(target=target, reported=ReportedValues(as_of, told, revise=True), act=act)
+    told = {
+        strategy_id: flat for strategy_id, nested in metrics.items() if (flat := flat_metrics(nested, policy=policy))
+    }
+    report_many(world_id=world_id, told=told, as_of=as_of, act=act)
 
 
 def start_evaluation(*, world_id: str, run_id: str, reply_to: str, act: Act) -> AuditRun:

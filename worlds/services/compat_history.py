@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import accumulate
 from typing import Any, Final
 
 from django.db import transaction
 
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.digests import canonical_json
 from strategies.models import StrategyInstance
 from strategies.services.bind import Binding
 from strategies.services.coverage import note_coverage
@@ -23,6 +25,8 @@ from worlds.services.freshness import freshness_rule
 
 MOST_ENTRIES: Final = 64
 """So many coverages are remembered per world, by strategy and node; the oldest is forgotten first."""
+MOST_BYTES: Final = 65_536
+"""Of all of them together: they are read with the world's row, by everybody who reads that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,9 +97,13 @@ def _remember(world: World, note: HistoryNote, act: Act) -> None:
         return
     kept.pop(place, None)
     kept[place] = {**entry, "updated_at": act.now.astimezone(UTC).isoformat().replace("+00:00", "Z")}
-    oldest_first = sorted(kept, key=lambda name: str(kept[name]["updated_at"]))
-    for forgotten in oldest_first[: len(kept) - MOST_ENTRIES]:
-        del kept[forgotten]
-    world.metadata = {**world.metadata, RESERVED: kept}
+    world.metadata = {**world.metadata, RESERVED: _newest(kept)}
     world.save(update_fields=["metadata"])
     record(chain=world.id, kind="data.coverage_told", act=act, subject=note.strategy_id, after=entry)
+
+
+def _newest(kept: Mapping[str, Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the newest entries, as many as are remembered; one alone is never over the bound."""
+    newest_first = sorted(kept, key=lambda name: str(kept[name]["updated_at"]), reverse=True)[:MOST_ENTRIES]
+    ends = accumulate(len(canonical_json(kept[name])) for name in newest_first)
+    return {name: kept[name] for name, end in zip(newest_first, ends, strict=True) if end <= MOST_BYTES}

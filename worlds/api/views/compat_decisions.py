@@ -43,7 +43,8 @@ from worlds.services.compat_history import decision_extras
 from worlds.services.dispatch import new_reply_key
 from worlds.services.gate_facts import world_facts
 
-MOST_RUNS: Final = 100
+MOST_RUNS: Final = 20
+"""Each is told in full, with the statements that this takes."""
 _LISTS: Final = ("topk", "active", "promote", "demote", "hold", "queued")
 _MAPS: Final = ("weights", "ranks", "reasons", "reduced")
 
@@ -101,9 +102,9 @@ class QmtlStrategyRunsView(QmtlEndpoint, StrategyRunsView):
         """List the newest runs, newest first."""
         act = reader_of(request, world_id)
         require_strategy(act, world_id, check_object_id(strategy_id, field="strategy_id"))
-        get_world(world_id)
+        world = get_world(world_id)
         found = list_runs(world_id=world_id, before_pk=None, limit=MOST_RUNS)
-        return Response([_run(run, strategy_id, act) for run in found])
+        return Response([_run(run, strategy_id, act, world) for run in found])
 
 
 class QmtlStrategyRunView(QmtlEndpoint, StrategyRunView):
@@ -112,7 +113,7 @@ class QmtlStrategyRunView(QmtlEndpoint, StrategyRunView):
     def qmtl_get(self, request: Request, world_id: str, strategy_id: str, run_id: str) -> Response:
         """Read a run as QMTL's command line shows it."""
         act = reader_of(request, world_id)
-        return Response(_run(_found(act, world_id, strategy_id, run_id), strategy_id, act))
+        return Response(_run(_found(act, world_id, strategy_id, run_id), strategy_id, act, get_world(world_id)))
 
 
 class QmtlRunMetricsView(QmtlEndpoint):
@@ -127,7 +128,7 @@ class QmtlRunMetricsView(QmtlEndpoint):
         run = _found(act, world_id, strategy_id, run_id)
         if run.state == AuditRunState.RUNNING:
             raise RunStateError(run_id, state=run.state, wanted="evaluated")
-        return Response(_run(run, strategy_id, act)["metrics"])
+        return Response(_run(run, strategy_id, act, get_world(world_id))["metrics"])
 
 
 class QmtlRunHistoryView(QmtlEndpoint):
@@ -139,7 +140,9 @@ class QmtlRunHistoryView(QmtlEndpoint):
         act = reader_of(request, world_id)
         run = _found(act, world_id, strategy_id, run_id)
         at = run.finished_at or run.started_at
-        return Response([{"revision": 1, "recorded_at": at, "payload": _run(run, strategy_id, act)}])
+        return Response(
+            [{"revision": 1, "recorded_at": at, "payload": _run(run, strategy_id, act, get_world(world_id))}]
+        )
 
 
 def evaluated(request: Request, world_id: str, run_id: str, act: Act) -> AuditRun | None:
@@ -187,12 +190,12 @@ def _found(act: Act, world_id: str, strategy_id: str, run_id: str) -> AuditRun:
     return get_run(world_id=world_id, run_id=check_object_id(run_id, field="run_id"))
 
 
-def _run(run: AuditRun, strategy_id: str, act: Act) -> dict[str, Any]:
+def _run(run: AuditRun, strategy_id: str, act: Act, world: World) -> dict[str, Any]:
     """Return a run in QMTL's shape; what it knows and we do not is empty."""
     url = _run_url(run.world_id, strategy_id, run.run_id)
     decision = decision_of(run)
     visible = only_visible(decision, act.grants) if decision else None
-    active = in_their_names(visible, get_world(run.world_id))["active"] if visible else []
+    active = in_their_names(visible, world)["active"] if visible else []
     traces = _traces(run, strategy_id)
     return {
         "world_id": run.world_id,
