@@ -20,7 +20,8 @@ def main(words: Sequence[str]) -> int:
     with servers(options.database) as running:
         running.take_over_environment()
         django.setup()
-        run = import_string("torture.session.run")  # what it imports needs the settings
+        scene = "comeback" if options.restore else "session"
+        run = import_string(f"torture.{scene}.run")  # what it imports needs the settings
         return int(run(running, options))
 
 
@@ -34,6 +35,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--weather", action="store_true", help="also strike Redis, the broker, the database, signals")
     words.add_argument("--worlds", type=int, default=6)
     words.add_argument("--mutants", default="", help="after the storm, do it wrong in these ways, and expect to notice")
+    words.add_argument("--restore", action="store_true", help="no storm: put an old backup back while Runners ask")
     words.add_argument("--report", type=Path, help="a file that gets a line of JSON, so that runs add up")
     return words
 

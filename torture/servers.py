@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import sqlite3
+import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Final
 
@@ -82,6 +84,33 @@ class Database:
         if self._server:
             self._server = self._server.start_again()
 
+    def save(self, place: Path) -> None:
+        """Copy everything that was committed so far to ``place``; a PostgreSQL is away meanwhile."""
+        if self._server is None:
+            with closing(sqlite3.connect(self.file)) as source, closing(sqlite3.connect(place)) as copy:
+                source.backup(copy)
+            return
+        self.crash()
+        _copy(self._server.folder / "data", place)
+        self.start_again()
+
+    def put_back(self, place: Path) -> None:
+        """Hold what was saved and nothing that came later; whoever has an SQLite open must be gone before."""
+        if self._server is None:
+            for name in (self.file, *self.file.parent.glob(f"{self.file.name}-*")):
+                name.unlink()
+            shutil.copy(place, self.file)
+            return
+        self.crash()
+        shutil.rmtree(self._server.folder / "data")
+        _copy(place, self._server.folder / "data")
+        self.start_again()
+
+    @property
+    def file(self) -> Path:
+        """Where SQLite keeps everything."""
+        return self._folder / "worlds.sqlite3"
+
     def stop(self) -> None:
         """End it and remove what it wrote."""
         if self._server:
@@ -123,6 +152,11 @@ class Servers:
         """End everything."""
         self.cache.stop()
         self.database.stop()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder with its owners, which ``shutil`` does not keep."""
+    subprocess.run(["cp", "-a", str(source), str(target)], check=True)  # noqa: S603, S607 - our own folders
 
 
 @contextmanager
