@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import random
-import time
 from datetime import timedelta
 from functools import partial
 from typing import Any, Final
 
 from qmtl_worlds.contracts.states import LIVE_STATES, TERMINAL_STATES, RunKind, RunState
 from qmtl_worlds.failpoints import POINTS, every_point
-from torture import rivals
+from torture import closings, posts, rivals
 from torture.children import Child
 from torture.people import DAYS, MEMBERS
 from torture.scenes import OF_OPERATORS, Scene, suits
 from torture.stage import PATIENCE_SECONDS, Stage
 from worlds.models import ApplyRun, World
 from worlds.selectors import members_of
-from worlds.services.kills import is_killed
 from worlds.stores.clock import database_now
 
-RACES: Final = 0.1
-"""How often two people act at the same moment."""
 MARGIN_DAYS: Final = 60
 PASSED_BY_ALL: Final = tuple(point for point in POINTS if point.startswith("advance."))
 """Points, whatever the state, that every worker comes by."""
@@ -60,8 +56,9 @@ class Life:
         if scene.target.startswith("hold."):
             self._freeze_and_unfreeze(scene)
         if scene.target.startswith("kill."):
-            self._kill(scene)
-            self._lift()
+            self._dying(scene, "kill", "kill.")
+            closings.close(self._stage, self._world_id, closings.KILL)
+            closings.open_again(self._stage, self._world_id, closings.KILL)
         asked = self._ask(scene)
         if "refused" in asked:
             return None
@@ -86,13 +83,16 @@ class Life:
     def _repeated(self, scene: Scene, verb: str, point: str, **words: Any) -> dict[str, Any]:
         """Ask, maybe die, ask again as the same request, and once as another one under the same id."""
         scene.verb, scene.words = verb, words
+        if scene.target.startswith("request.") and verb == "request" and self._chance(0.5):
+            failpoints = scene.armed(point)
+            return posts.post(self._stage, self._world_id, scene.run_id, failpoints=failpoints, words=words)
         died = self._dying(scene, verb, point, run_id=scene.run_id, **words)
         answer = self._stage.insist(verb, self._world_id, run_id=scene.run_id, **words)
         if died and "refused" not in answer and answer["replayed"] != scene.target.endswith("after_commit"):
             self._stage.tally.problem("lost", "a request was not answered as before", scene=scene, answer=answer)
         if "refused" not in answer and self._chance(0.2):
             self._clash(scene, verb)
-        if answer.get("state") == RunState.REQUESTED and not self._stage.gentle and self._chance(RACES):
+        if answer.get("state") == RunState.REQUESTED and not self._stage.gentle and self._chance(rivals.SHARE):
             scene.run_id = rivals.ask_at_once(self._stage, self._world_id, scene)
             answer = self._stage.insist(verb, self._world_id, run_id=scene.run_id, **words)
         return answer
@@ -115,15 +115,8 @@ class Life:
             self._note(self._stage.insist("freeze", self._world_id))
         self._dying(scene, "approve", *points, run_id=scene.run_id)
         if not self._stage.gentle:
-            self._race(scene)
+            rivals.race(self._stage, self._world_id, scene, share=self._dice.random())
         self._stage.insist("approve", self._world_id, run_id=scene.run_id)
-
-    def _race(self, scene: Scene) -> None:
-        dice = self._dice.random()
-        if dice < RACES:
-            rivals.approve_at_once(self._stage, self._world_id, scene.run_id)
-        elif dice < 2 * RACES and scene.target.startswith(OF_OPERATORS):
-            rivals.approve_and_abort(self._stage, self._world_id, scene)
 
     def _carry_on(self, scene: Scene) -> str:
         """Let workers carry the run on and die; whoever is left, at last the tick, brings it to its end."""
@@ -134,14 +127,11 @@ class Life:
             self._stage.over(first)
         rival = self._let_a_rival_ask(scene)
         twin = None if self._stage.gentle else self._let_more_happen(scene)
-        killed = self._chance(self._stage.kill_share) and not self._stage.gentle
-        if killed:
-            self._stage.pause(self._dice.uniform(0, 1.5 * self._stage.lease_seconds))
-            self._kill(scene)
+        closing = None if self._stage.gentle else self._close_under_way()
         state = self._end_of(scene)
-        if killed:
-            self._see_it_stand(scene)
-            self._lift()
+        if closing is not None:
+            closings.see_it_stand(self._stage, self._world_id, closing)
+            closings.open_again(self._stage, self._world_id, closing)
         if scene.target.endswith("/cancelled"):
             self._note(self._stage.insist("unfreeze", self._world_id))
         if twin is not None:
@@ -149,6 +139,15 @@ class Life:
         if rival is not None:
             self._end_of(rival)
         return state
+
+    def _close_under_way(self) -> closings.Closing | None:
+        """Kill the world or trip its circuit, sometimes, in whatever state the run is."""
+        if not self._chance(self._stage.kill_share):
+            return None
+        closing = self._dice.choice((closings.KILL, closings.TRIP))
+        self._stage.pause(self._dice.uniform(0, 1.5 * self._stage.lease_seconds))
+        closings.close(self._stage, self._world_id, closing)
+        return closing
 
     def _let_a_twin_begin(self, scene: Scene) -> Child | None:
         """Let a worker in trouble begin before the others, where the plan wants one."""
@@ -238,25 +237,6 @@ class Life:
             if scene.target.endswith(f"/{verb}"):
                 self._dying(scene, verb, "hold.")
             self._note(self._stage.insist(verb, self._world_id))
-
-    def _kill(self, scene: Scene) -> None:
-        """Close the world at once, maybe by somebody who dies of it."""
-        self._dying(scene, "kill", "kill.")
-        killed = self._stage.insist("kill", self._world_id)
-        if "seconds" in killed:
-            self._stage.tally.killed_in(killed["seconds"])
-
-    def _see_it_stand(self, scene: Scene) -> None:
-        """Whatever became of the run, a kill goes away by a lift only (I12)."""
-        if not self._stage.read(partial(is_killed, world_id=self._world_id)):
-            self._stage.tally.problem("violation", "a kill went away by itself", invariant="I12", scene=scene)
-
-    def _lift(self) -> None:
-        until = time.monotonic() + PATIENCE_SECONDS
-        while self._stage.insist("lift", self._world_id).get("state") not in {"open", "granted"}:
-            if time.monotonic() > until:
-                self._stage.tally.problem("stuck", "a kill was never lifted", world=self._world_id)
-                return
 
     def _trouble(self, *, kinds: tuple[str, ...] = ("kill", "delay")) -> str:
         """Return a fault at some point that a worker comes by."""

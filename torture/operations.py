@@ -14,6 +14,10 @@ from worlds.models import ApplyRun, Reopening, World
 from worlds.selectors import get_apply_run, get_world
 from worlds.services.apply import ApplyRequest, request_apply
 from worlds.services.approvals import abort, approve, resume
+from worlds.services.authority import act_of_shell
+from worlds.services.circuit_reset import request_reset
+from worlds.services.circuits import RESET, find_circuit
+from worlds.services.equity import Snapshot, push_equity
 from worlds.services.evaluations import EvaluationRequest, request_evaluation
 from worlds.services.holds import freeze, unfreeze
 from worlds.services.kills import is_killed, kill, standing_kills
@@ -104,6 +108,25 @@ def _lift(words: Words) -> Answer:
     return {"state": ask(asked=asked, reauthenticated_at=database_now(), act=act_of("carol")).state}
 
 
+def _trip(words: Words) -> Answer:
+    """Tell that nearly everything is lost, which trips the circuit in the same transaction (I11)."""
+    now = database_now()
+    told = [Snapshot(now - timedelta(milliseconds=1), 100.0), Snapshot(now, 1.0)]
+    pushed = push_equity(world_id=words["world_id"], snapshots=told, act=act_of_shell(reason="torture"))
+    return {"incident": pushed.state.incident}
+
+
+def _reset(words: Words) -> Answer:
+    """Reset a tripped circuit, which on paper takes one person of the risk role."""
+    world_id = words["world_id"]
+    state = find_circuit(world_id=world_id)
+    if state is None or not state.incident:
+        return {"state": "open"}
+    now = database_now()
+    done = request_reset(world_id=world_id, high_water_mark=RESET, reauthenticated_at=now, act=act_of("carol"))
+    return {"state": done.state}
+
+
 def _fence(words: Words) -> Answer:
     """Do as after a restore: count anew, hold what is under way, close."""
     fence_world(world_id=words["world_id"], act=act_of("carol"))
@@ -135,6 +158,8 @@ VERBS: Final[Mapping[str, Callable[[Words], Answer]]] = {
     "unfreeze": _unfreeze,
     "kill": _kill,
     "lift": _lift,
+    "trip": _trip,
+    "reset": _reset,
     "fence": _fence,
     "open": _open,
 }

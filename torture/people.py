@@ -44,6 +44,7 @@ selection:
   topk: {{total: 2, by_side: {{long: 2}}}}
   constraints:
     exposure: {{gross_budget: {{long: 0.6}}}}
+risk: {{circuit: {{max_drawdown: 0.3}}}}
 position_policy: {{on_promote: carry, on_demote: carry}}
 """
 
@@ -78,9 +79,12 @@ def found_world(world_id: str, *, lease_ms: int) -> World:
 
 
 def tokens() -> Mapping[str, str]:
-    """Make a token for Runners and one for operators' machines."""
+    """Make a token for Runners, and those of operators' machines."""
     shell = act_of_shell(reason="torture")
-    return {role: create_token(role=role, name=f"torture {role}", act=shell).text for role in ("runner", "scheduler")}
+    return {
+        role: create_token(role=role, name=f"torture {role}", act=shell).text
+        for role in ("runner", "scheduler", "gateway")
+    }
 
 
 def _returns(quality: float) -> SeriesRows:

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from qmtl_worlds.contracts.states import RunState
-from torture.scenes import Scene
+from torture.scenes import OF_OPERATORS, Scene
 from torture.stage import Stage
 from worlds.models import ApplyRun
+
+SHARE: Final = 0.1
+"""How often two people act at the same moment."""
+
+
+def race(stage: Stage, world_id: str, scene: Scene, *, share: float) -> None:
+    """Let two people decide on a run at the same moment, where ``share`` is low enough for it."""
+    if share < SHARE:
+        approve_at_once(stage, world_id, scene.run_id)
+    elif share < 2 * SHARE and scene.target.startswith(OF_OPERATORS):
+        approve_and_abort(stage, world_id, scene)
 
 
 def ask_at_once(stage: Stage, world_id: str, scene: Scene) -> str:

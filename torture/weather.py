@@ -7,10 +7,11 @@ import shutil
 import signal
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, closing, suppress
 from functools import partial
 from typing import Final
 
+import psycopg
 import redis
 from django.conf import settings
 from django.db import DatabaseError, InterfaceError, connection
@@ -25,6 +26,9 @@ from worlds.stores.redis_projection import active_key
 Fault = Callable[[], object]
 LONGEST_LEASES: Final = 3.0
 """How long a fault lasts at most, in leases."""
+
+TAKEN_SECONDS: Final = (1.0, 3.0)
+"""For how long all connections are taken."""
 
 
 class Weather:
@@ -72,6 +76,7 @@ class Weather:
                 ("a world's row locked by a client that sleeps", self._hold_lock),
                 ("slow commits", self._slow_commits),
                 ("connections cut", self._cut_connections),
+                ("every connection taken", self._take_connections),
             ]
         return faults
 
@@ -152,6 +157,14 @@ class Weather:
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
             " WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
         )
+
+    def _take_connections(self) -> None:
+        """Hold idle connections until PostgreSQL gives no more, and let them go."""
+        with ExitStack() as taken:
+            with suppress(psycopg.OperationalError):
+                while True:
+                    taken.enter_context(closing(psycopg.connect(self._servers.database.settings["DATABASE_URL"])))
+            time.sleep(self._dice.uniform(*TAKEN_SECONDS))
 
     def _execute(self, statement: str, *parameters: float) -> None:
         def run() -> None:

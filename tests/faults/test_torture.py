@@ -19,6 +19,8 @@ from torture.tally import Tally, added, quantile
 KILLS = 500 if EXTENDED else 100
 READS = 50_000 if EXTENDED else 10_000
 RECOVERY_SECONDS = 5.0
+LONGEST_SECONDS = 30.0
+"""After a death while everything else fails too, until the run has ended."""
 OWN_LOAD = 3.0
 """What a storm alone makes of each processor; on a machine that others load as well, seconds last longer."""
 SHORT_MUTANTS = ("B2", "B11")
@@ -37,6 +39,13 @@ def reads_of(report: dict[str, Any]) -> int:
     return sum(report["counts"][name] for name in ("api_reads", "redis_reads", "gate_polls"))
 
 
+def recovered_in_time(report: dict[str, Any], *, overload: float) -> bool:
+    """Tell whether runs went on after deaths; a storm notes them as calm or as stormy, and never notes none."""
+    calm, stormy = report["recoveries"], report["stormy_recoveries"]
+    in_time = quantile(calm, 0.99) <= RECOVERY_SECONDS * overload and quantile(stormy, 1) <= LONGEST_SECONDS * overload
+    return bool(stormy if EXTENDED else calm) and in_time
+
+
 @pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.postgres
@@ -52,7 +61,7 @@ def test_nothing_is_opened_lost_or_doubled_while_processes_die_on_postgresql(tmp
     assert report["problems"] == []
     assert sum(report["points"].values()) >= KILLS
     assert reads_of(report) >= READS
-    assert quantile(report["recoveries"], 0.99) <= RECOVERY_SECONDS * overload
+    assert recovered_in_time(report, overload=overload)
 
 
 @pytest.mark.slow
