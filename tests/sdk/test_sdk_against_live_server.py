@@ -24,7 +24,9 @@ from tests.worlds.factories import POLICY, act_of, put_policy, shell
 from tests.worlds.steps import first_apply
 from worlds.models import ApiToken, GateHold, RunnerSession, World
 from worlds.services.holds import freeze, unfreeze
+from worlds.services.sessions import connected_sessions, spread_of
 from worlds.services.tokens import revoke_token
+from worlds.stores.clock import database_now
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "examples" / "order_gate.py"
@@ -35,9 +37,11 @@ FLAT = POLICY.replace(
 
 
 @contextmanager
-def gate_of(address: str, token: str, told: Callable[[InstanceKey], object] = str) -> Iterator[OrderGate]:
+def gate_of(
+    address: str, token: str, told: Callable[[InstanceKey], object] = str, *, stream: bool = True
+) -> Iterator[OrderGate]:
     """Yield a running gate of the strategy ``good``."""
-    rules = GateRules(line=LineSettings(client_id="test:good"))
+    rules = GateRules(line=LineSettings(client_id="test:good", stream=stream))
     with WorldsClient(address, token) as client:
         gate = OrderGate(client, world_id="w1", strategy_id="good", sides=["long"], rules=rules)
         with gate.on_flatten(told):
@@ -65,6 +69,22 @@ def test_gate_follows_a_freeze_and_its_end_by_the_stream_alone(
     assert (ready, opened.allowed, exits) == (True, True, True)
     assert opened.weight == pytest.approx(0.3)
     assert (connected, gate.counts.refused) == (1, 0)
+
+
+def test_gate_that_polls_is_among_the_runners_and_shows_how_long_a_change_took(
+    server: str, token_of: TokenOf, trading: World, alice: User
+) -> None:
+    with gate_of(server, token_of("runner"), stream=False) as gate:
+        gate.wait_until_ready(30)
+        soon(RunnerSession.objects.filter(client_id="test:good", connection="poll").exists)
+        freeze(world_id="w1", act=act_of(alice))
+        soon(RunnerSession.objects.filter(sequence=World.objects.get().sequence).exists)
+
+    world = World.objects.get()
+    spread = spread_of(world, connected_sessions(world, now=database_now()))
+    assert (spread.connected, spread.holding, spread.slowest_client) == (1, 1, "test:good")
+    assert spread.slowest_ms is not None
+    assert 0 < spread.slowest_ms < 20_000
 
 
 def test_gate_on_asyncio_hears_the_same(server: str, token_of: TokenOf, trading: World, alice: User) -> None:
