@@ -15,8 +15,7 @@ from strategies.series import SeriesRows
 from strategies.services.append import SeriesTarget
 from strategies.services.bind import Binding
 from tests.faults.stateful_requests import LIMITS
-from tests.faults.stateful_rows import KEYS, POLICIES, WORLD, Terms
-from tests.faults.stateful_view import recorded_acts
+from tests.faults.stateful_rows import CONFIRMED_BY, KEYS, MOST_LOSS, POLICIES, WARN_AT, WORLD, Terms
 from tests.worlds.factories import act_of, make_world, person, shell
 from worlds.selectors import get_world
 from worlds.services.binding import bind, ingest
@@ -43,12 +42,16 @@ selection:
   constraints:
     exposure: {{gross_budget: {{long: 0.6, short: 0.3}}}}
 position_policy: {{on_promote: {promote}, on_demote: {demote}}}
+risk: {{circuit: {circuit}}}
 apply:
   mode: {mode}
   approvals: {approvals}
   expiry: {expiry}m
   auto: {{max_changes: {changes}, max_gross_shift: {shift}}}
 """
+
+
+_CIRCUIT: Final = f"{{max_drawdown: {MOST_LOSS}, confirm_samples: {CONFIRMED_BY}, warn_at: {WARN_AT}}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +61,6 @@ class Ground:
     people: Mapping[str, User]
     checksums: Mapping[int, str]
     sequence: int
-    told: int
 
 
 def make_ground() -> Ground:
@@ -77,8 +79,7 @@ def make_ground() -> Ground:
         bind(world_id=WORLD, bindings=[binding_of(key, 0)], act=shell())
         push_bar(key)
     checksums = {version: policy.checksum for version, policy in versions.items()}
-    told = recorded_acts().count()
-    return Ground(people, checksums, get_world(WORLD).sequence, told)
+    return Ground(people, checksums, get_world(WORLD).sequence)
 
 
 def binding_of(key: InstanceKey, params: int) -> Binding:
@@ -97,6 +98,7 @@ def _text(version: int, terms: Terms) -> str:
         version=version,
         promote="flat_then_enable" if terms.flat else "carry",
         demote="disable_then_flat" if terms.flat else "carry",
+        circuit=_CIRCUIT if terms.circuit else "null",
         mode="auto" if terms.auto else "approval",
         approvals=terms.approvals,
         expiry=int(terms.expiry.total_seconds() // 60),

@@ -9,12 +9,13 @@ from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.plans import ChangeReason
 from qmtl_worlds.contracts.states import LIVE_STATES, RunKind
 from qmtl_worlds.lifecycle.holds import HoldKind, make_hold
-from tests.faults.stateful_requests import Requests
-from tests.faults.stateful_rows import HoldName, Refused
+from tests.faults.stateful_halts import Halts
+from tests.faults.stateful_reopenings import KILL
+from tests.faults.stateful_rows import HoldName, Refused, Wanted
 from tests.faults.stateful_runs import SYSTEM
 
 
-class Kills(Requests):
+class Kills(Halts):
     """Kills of the world (no key) and of instances."""
 
     def kill(self, actor: str, key: InstanceKey | None) -> str:
@@ -22,7 +23,7 @@ class Kills(Requests):
         self.must(actor, "gate.close")
         owner = f"person:{actor}"
         there = self.rows.holds.get((HoldKind.KILL, owner, key))
-        if there is not None and there.hold.level is GateLevel.CLOSED and key not in self.rows.lifts_asked:
+        if there is not None and there.hold.level is GateLevel.CLOSED and self.asked(KILL, key) is None:
             return "ok"
         self.rows.holds.pop((HoldKind.KILL, owner, key), None)
         self.place(make_hold(HoldKind.KILL, owner, key=key), owner)
@@ -43,21 +44,20 @@ class Kills(Requests):
 
     def lift(self, actor: str, key: InstanceKey | None) -> str:
         """Ask to lift exactly the kills that stand; on paper who may lift them grants it at once."""
-        standing = {name: self.rows.holds[name].at for name in self._kills(key)}
+        standing = tuple((name, self.rows.holds[name].at) for name in self._kills(key))
         if not standing:
             raise Refused("PlanStaleError")
-        self.must(actor, "gate.reopen")
-        if self.rows.lifts_asked.get(key) != standing:
-            self.rows.lifts_asked[key] = standing
-            self.record("gate.kill_lift_requested", f"person:{actor}")
-        if not self.may(actor, "gate.lift_kill"):
-            return "ok"
-        del self.rows.lifts_asked[key]
-        for name in standing:
+        return self.want_now(KILL, key, standing, actor)
+
+    def lift_kills(self, asked: Wanted, actor: str) -> None:
+        """Lift those that stand as they did; one that came or was repeated since stays."""
+        lifted = [name for name in self._kills(asked.key) if (name, self.rows.holds[name].at) in asked.about]
+        if not lifted:
+            raise Refused("PlanStaleError")
+        for name in lifted:
             del self.rows.holds[name]
         self.announce("activation_updated")
         self.record("gate.kill_lifted", f"person:{actor}")
-        return "ok"
 
     def tick(self) -> str:
         """Tell the outside of kills, and drop who was killed, before runs go on."""
@@ -69,10 +69,6 @@ class Kills(Requests):
             killed = [key for kind, _, key in self.rows.holds if kind is HoldKind.KILL and key is not None]
             self.drop(killed, ChangeReason.KILLED, "kill", SYSTEM)
         return super().tick()
-
-    def may(self, actor: str, permission: str) -> bool:
-        """Tell whether somebody has a right."""
-        raise NotImplementedError
 
     def _kills(self, key: InstanceKey | None) -> list[HoldName]:
         return [name for name in self.rows.holds if name[0] is HoldKind.KILL and name[2] == key]

@@ -8,28 +8,36 @@ from hypothesis.stateful import initialize, precondition, rule
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.states import LIVE_STATES, RunState
 from qmtl_worlds.lifecycle.apply import Event
-from qmtl_worlds.lifecycle.holds import HoldKind
+from tests.faults.stateful_closing_rules import PEOPLE, PLACES, ClosingRules
+from tests.faults.stateful_layers import Laying
 from tests.faults.stateful_rows import KEYS, NAMES, POLICIES, Run
-from tests.faults.stateful_stage import Reality, Stage, Staged
+from tests.faults.stateful_stage import Reality, Stage
 from tests.faults.stateful_wishes import Wish, wishes
 
-PEOPLE = st.sampled_from(("alice", "alice", "bob", "bob", "carol", "dave", "eve"))
-PLACES = st.integers(0, 4)
 SECONDS = st.sampled_from((0.0, 0.4, 1.3, 3.0, 5.3, 20.0, 301.0, 700.0))
 DRAIN = 5.3
-LIFTS = ("lift", "lift", "allow_flattening")
+STORIES = ("draining", "frozen", "held", "waiting", "flattening", "tripped", "overridden", "trading", "new")
 
 
-class WorldMachine(Staged):
+class WorldMachine(ClosingRules):
     """Everything that people, workers, Runners' data and misfortune can do to one world."""
 
-    @initialize(story=st.sampled_from(("draining", "frozen", "held", "waiting", "trading", "new")))
+    @initialize(story=st.sampled_from(STORIES))
     def begin(self, story: str) -> None:
         """Come to a world in the middle of its life."""
         if story == "new":
             return
+        if story == "flattening":
+            self.act("put_policy", 3, "bob")
         self._first_set()
-        if story == "trading":
+        if story == "overridden":
+            self.act("override", "alice", KEYS[0], Laying(active=False, seconds=20))
+            self.act("override", "dave", KEYS[1], Laying(active=True, weight=0.05))
+        if story == "tripped":
+            self.act("value", 100.0)
+            self.clock.wait(1.0)
+            self.act("value", 55.0)
+        if story in {"trading", "flattening", "overridden", "tripped"}:
             return
         self._next_set()
         if story == "waiting":
@@ -160,16 +168,6 @@ class WorldMachine(Staged):
     def unpin(self, actor: str) -> None:
         self.act("unpin", actor)
 
-    @rule(actor=PEOPLE, key=st.sampled_from((None, *KEYS)))
-    def kill(self, actor: str, key: InstanceKey | None) -> None:
-        self.act("kill", actor, key)
-
-    @precondition(lambda self: self.kills())
-    @rule(actor=st.sampled_from(("alice", "dave", "dave", "eve")), place=PLACES, verb=st.sampled_from(LIFTS))
-    def lift_kill(self, actor: str, place: int, verb: str) -> None:
-        """Ask to lift a kill, or let exits through."""
-        self.act(verb, actor, self.pick(self.kills(), place))
-
     @rule(actor=st.sampled_from(("alice", "eve")), lease_ms=st.sampled_from((1000, 5000)))
     def set_lease(self, actor: str, lease_ms: int) -> None:
         self.act("set_lease", actor, lease_ms)
@@ -205,9 +203,9 @@ class WorldMachine(Staged):
     def choose(self, names: set[str]) -> None:
         self.act("choose", tuple(sorted(names)))
 
-    @rule(what=st.sampled_from(("forged", "restart", "back", "ahead", "wiped", "failed over")))
+    @rule(what=st.sampled_from(("forged", "restart", "back", "ahead", "wiped", "failed over", "renewed")))
     def go_wrong(self, what: str) -> None:
-        """A forged doorbell, a new process, a clock that is corrected, a Redis that is empty or old."""
+        """A forged doorbell, a new process, a clock that is corrected, a Redis that is empty, old or renewed."""
         match what:
             case "forged":
                 self.act("advance", "run-unknown")
@@ -219,17 +217,16 @@ class WorldMachine(Staged):
                 self.clock.jump(8.0)
             case "wiped":
                 self.with_copy(Reality.wipe)
+            case "renewed":
+                self.with_copy(Reality.project)
             case _:
                 self.with_copy(Reality.fail_over)
-
-    @rule()
-    def project(self) -> None:
-        self.with_copy(Reality.project)
 
     def _first_set(self) -> None:
         self._evaluate(Wish({KEYS[0]: 0.2, KEYS[1]: 0.1, KEYS[4]: 0.2}), scheduled=False, lag=0)
         self._request("alice", 0, ())
-        self.act("approve", "run-1", "bob", stale=False)
+        for approver in ("bob", "carol")[: POLICIES[self.oracle.rows.policy].approvals]:
+            self.act("approve", "run-1", approver, stale=False)
         self.act("advance", "run-1")
 
     def _next_set(self) -> None:
@@ -258,10 +255,6 @@ class WorldMachine(Staged):
     def approved_by(self, name: str) -> list[Run]:
         """Return the runs under way that somebody has approved."""
         return [run for run in self.live() if name in run.approvals]
-
-    def kills(self) -> list[InstanceKey | None]:
-        """Return what is killed: instances, and None for the world."""
-        return [key for kind, _, key in self.oracle.rows.holds if kind is HoldKind.KILL]
 
     def held(self) -> list[Run]:
         return [run for run in self.runs() if run.view.state is RunState.HELD]

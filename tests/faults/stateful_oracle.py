@@ -15,11 +15,12 @@ from tests.faults.stateful_rows import KEYS, Instance, Refused
 
 APPROVERS: Final = ("bob", "carol", "dave")
 _MAY: Final = {
-    "alice": {"apply.request", "rollback.request", "policy.request", "gate.close", "gate.reopen", "world.edit"},
+    "alice": {"apply.request", "rollback.request", "policy.request", "gate.close", "gate.reopen", "world.edit"}
+    | {"override.request"},
     "bob": {"apply.approve", "policy.approve", "gate.close"},
     "carol": {"apply.approve", "policy.approve", "gate.close"},
     "dave": {"apply.approve", "policy.approve", "gate.close", "gate.reopen", "gate.lift_kill"}
-    | {"apply.request", "rollback.request"},
+    | {"apply.request", "rollback.request", "override.request", "circuit.reset"},
 }
 """Written down here once more: eve may look."""
 

@@ -12,7 +12,7 @@ from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.plans import ActiveSet, ChangeReason, active_set
 from qmtl_worlds.contracts.states import EXCLUSIVE_STATES, RunKind, RunState
 from qmtl_worlds.lifecycle.budget import Caps
-from qmtl_worlds.lifecycle.holds import Hold, HoldKind
+from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 from qmtl_worlds.lifecycle.run import RunView
 from tests.faults.stateful_clock import Clock
 
@@ -21,6 +21,9 @@ NAMES: Final = ("ant", "bee", "cat", "dog", "eel")
 KEYS: Final = tuple(InstanceKey(name, Side.SHORT if name == "eel" else Side.LONG) for name in NAMES)
 BAR: Final = timedelta(seconds=60)
 MAX_LAG: Final = timedelta(minutes=10)
+MOST_LOSS: Final = 0.2
+WARN_AT: Final = 0.8
+CONFIRMED_BY: Final = 2
 CAPS: Final = Caps(
     total=4,
     by_side={Side.LONG: 3, Side.SHORT: 1},
@@ -42,11 +45,12 @@ class Terms:
     auto: bool = False
     expiry: timedelta = timedelta(hours=24)
     flat: bool = False
+    circuit: bool = True
 
 
 POLICIES: Final = {
     1: Terms(),
-    2: Terms(auto=True, expiry=timedelta(minutes=5)),
+    2: Terms(auto=True, expiry=timedelta(minutes=5), circuit=False),
     3: Terms(approvals=2, flat=True),
 }
 
@@ -136,6 +140,49 @@ class Placed:
     hold: Hold
     at: datetime
     by: str
+    sequence: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """What an operator laid over an instance; ``number`` is the row's, which a change keeps."""
+
+    number: int
+    cap: float
+    freeze: bool
+    expires_at: datetime | None
+    by: str = ""
+    at: datetime | None = None
+    stays_closed: bool = False
+
+    @property
+    def permits(self) -> tuple[float, bool, datetime | None]:
+        return self.cap, self.freeze, self.expires_at
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """A request to open what is closed; ``about`` says what exactly, so that a grant can tell whether it still is."""
+
+    number: int
+    subject: str
+    key: InstanceKey | None
+    about: tuple[object, ...]
+    requester: str
+    state: str = "requested"
+    decider: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Circuit:
+    """What the circuit remembers of the equity that was sent."""
+
+    incident: str = ""
+    breaching: int = 0
+    last: datetime | None = None
+    warned: bool = False
+    mark: float | None = None
+    mark_at: datetime | None = None
 
 
 HoldName = tuple[HoldKind, str, InstanceKey | None]
@@ -155,7 +202,13 @@ class Rows:
     audit: list[tuple[str, str, str]] = field(default_factory=list)
     bells: list[str] = field(default_factory=list)
     kills: list[str] = field(default_factory=list)
-    lifts_asked: dict[InstanceKey | None, dict[HoldName, datetime]] = field(default_factory=dict)
+    wanted: list[Wanted] = field(default_factory=list)
+    layers: dict[InstanceKey, Layer] = field(default_factory=dict)
+    layers_made: int = 0
+    equity: dict[datetime, float] = field(default_factory=dict)
+    circuit: Circuit | None = None
+    heard: tuple[int, int] | None = None
+    suspended: bool = False
     leases: list[tuple[datetime, int]] = field(default_factory=list)
     roster: tuple[str, ...] | None = None
     lease_ms: int = 5000
@@ -177,7 +230,9 @@ class Rows:
             audit=self.audit.copy(),
             bells=self.bells.copy(),
             kills=self.kills.copy(),
-            lifts_asked=self.lifts_asked.copy(),
+            wanted=self.wanted.copy(),
+            layers=self.layers.copy(),
+            equity=self.equity.copy(),
             leases=self.leases.copy(),
         )
 
@@ -191,7 +246,9 @@ class Rows:
 
     @property
     def held(self) -> frozenset[Hold]:
-        return frozenset(placed.hold for placed in self.holds.values())
+        """Return what holds gates: what was placed, and that the world is suspended."""
+        suspended = {make_hold(HoldKind.SUSPENDED, WORLD)} if self.suspended else set()
+        return frozenset(placed.hold for placed in self.holds.values()) | suspended
 
     def set_of(self, generation: int) -> ActiveSet:
         return active_set({key: seat.weight for key, seat in self.sets[generation][1].items()})

@@ -174,7 +174,7 @@ class Runs(Books):
         """Put a hold, and tell whether that changes anything."""
         name = (hold.kind, hold.owner, hold.key)
         if (there := self.rows.holds.get(name)) is None:
-            self.rows.holds[name] = Placed(hold, self.clock.now, actor)
+            self.rows.holds[name] = Placed(hold, self.clock.now, actor, len(self.rows.outbox) + 1)
             return True
         if hold.level.strictness > there.hold.level.strictness:
             self.rows.holds[name] = replace(there, hold=hold)

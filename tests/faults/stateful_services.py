@@ -17,15 +17,16 @@ from qmtl_worlds.contracts.digests import canonical_json, digest
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.lifecycle.apply import Event
 from tests.faults.stateful_clock import START, Clock
+from tests.faults.stateful_closing_services import ClosingServices
 from tests.faults.stateful_ground import ROLES, Ground, binding_of, push_bar
 from tests.faults.stateful_oracle import APPROVERS
 from tests.faults.stateful_rows import KEYS, WORLD, Decision
 from tests.worlds.factories import act_of, shell
-from worlds.models import ApplyRun, Membership, Reopening
+from worlds.models import ApplyRun, Membership
 from worlds.selectors import get_world, policy_in_force
 from worlds.services import advance as advancing
-from worlds.services import alerts, approvals, dispatch, holds, kills, reopenings
-from worlds.services.advance import MAX_STEPS, advance
+from worlds.services import alerts, approvals, dispatch, holds
+from worlds.services.advance import MAX_STEPS, Worker, advance
 from worlds.services.apply import ApplyRequest, carry_out_scheduled, request_apply
 from worlds.services.authority import act_of_schedule, act_of_system
 from worlds.services.binding import bind, choose_roster, unbind
@@ -36,21 +37,24 @@ from worlds.services.members import grant_role, revoke_role
 from worlds.services.pins import unpin
 from worlds.services.policies import approve_policy, request_policy
 from worlds.services.registry import update_world
-from worlds.services.reopening_requests import Asked
 from worlds.services.rollback import RollbackRequest, request_rollback
 from worlds.stores.clock import database_now
+from worlds.work import tick as ticking
 from worlds.work.tick import tick
 
 _step = vars(advancing)["_step"]
 _MUTED: Final = {"_tell": lambda alert, *_, **__: alert.world.sequence, "_record": lambda *_: None}
-"""Alerts are raised, but told to nobody: what deserves one is not what is compared here."""
+"""Alerts are raised, but told to nobody: what deserves one is not what is compared here.
+
+The circuit goes by the equity that it is sent alone; what bars imply is for tests of their own.
+"""
 
 
 class WorkerDiedError(Exception):
     """The process was killed inside a transaction."""
 
 
-class Services:
+class Services(ClosingServices):
     """Every act of the oracle, by the verb that the product has for it."""
 
     def __init__(self, ground: Ground, clock: Clock) -> None:
@@ -63,6 +67,8 @@ class Services:
         """Keep the doorbells that are rung, as a broker would; they may be answered late, twice or never."""
         with contextlib.ExitStack() as ears:
             ears.enter_context(mock.patch.object(dispatch, "ring", self._hear))
+            ears.enter_context(mock.patch.object(ticking, "watch_circuits"))
+            ears.enter_context(mock.patch.object(alerts, "_log"))
             for name, silence in _MUTED.items():
                 ears.enter_context(mock.patch.object(alerts, name, silence))
             yield
@@ -77,7 +83,7 @@ class Services:
 
     def late_step(self, run_id: str, *, behind: int) -> str:
         epoch = ApplyRun.objects.get(world_id=WORLD, run_id=run_id).epoch
-        _step(WORLD, run_id, epoch - behind, act_of_system(reason="test"))
+        _step(WORLD, run_id, Worker(epoch - behind), act_of_system(reason="test"))
         return "ok"
 
     def restart(self) -> str:
@@ -138,21 +144,6 @@ class Services:
 
     def unfreeze(self, actor: str) -> str:
         holds.unfreeze(world_id=WORLD, act=self._act(actor))
-        return "ok"
-
-    def kill(self, actor: str, key: InstanceKey | None) -> str:
-        kills.kill(world_id=WORLD, scope=key.text if key else "", act=self._act(actor))
-        return "ok"
-
-    def allow_flattening(self, actor: str, key: InstanceKey | None) -> str:
-        kills.allow_flattening(world_id=WORLD, scope=key.text if key else "", act=self._act(actor))
-        return "ok"
-
-    def lift(self, actor: str, key: InstanceKey | None) -> str:
-        scope = key.text if key else ""
-        standing = kills.standing_kills(world_id=WORLD, scope=scope)
-        asked = Asked(WORLD, Reopening.Subject.KILL, scope, standing)
-        reopenings.ask(asked=asked, reauthenticated_at=database_now(), act=self._act(actor))
         return "ok"
 
     def pause(self, actor: str, *, paused: bool) -> str:

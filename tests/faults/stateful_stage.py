@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from django.db import transaction
 from django.test import TestCase
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
+from audit.models import AuditEvent
 from qmtl_worlds.contracts.digests import canonical_json
 from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.lease import Position
@@ -22,11 +24,11 @@ from tests.faults.simulator_rows import ensure
 from tests.faults.stateful_clock import START, Clock
 from tests.faults.stateful_ground import Ground
 from tests.faults.stateful_oracle import Oracle, set_up
+from tests.faults.stateful_queries import standing, weights_of
 from tests.faults.stateful_rows import KEYS, WORLD, Refused
 from tests.faults.stateful_services import Services, WorkerDiedError
 from tests.faults.stateful_view import Seen, View, differences, expected_view, stored_view
-from tests.faults.stateful_watch import Watch, check_logs, check_origins, check_whole_audit
-from worlds.selectors import get_world, members_of, position_of
+from tests.faults.stateful_watch import Watch, check_logs, check_origins, check_whole_audit, new_events
 from worlds.services.drain_watch import FIRST_SEEN
 from worlds.services.projection import project_after_commit, project_world
 from worlds.stores.redis_projection import Projected, read_copy, redis_now_ms, replace_copy
@@ -73,7 +75,8 @@ class Reality:
 
     def __init__(self, ground: Ground, clock: Clock, client: redis.Redis) -> None:
         self._services, self._redis = Services(ground, clock), client
-        self._chain: dict[str, str] = {}
+        last = AuditEvent.objects.filter(chain=WORLD).latest("seq")
+        self._chain = {"seq": str(last.seq), "hash": last.hash, "sequence": str(ground.sequence)}
         self._copies: list[Projected] = []
         self._told: dict[Position, tuple[int, dict[str, float]]] = {}
         self._origins = 0
@@ -90,6 +93,7 @@ class Reality:
             check_whole_audit()
             transaction.get_connection().check_constraints()
             transaction.set_rollback(True)
+        gc.collect()
 
     def act(self, verb: str, arguments: tuple[object, ...], named: dict[str, object]) -> str:
         """Do one act; what waits for its commit happens right after."""
@@ -104,8 +108,9 @@ class Reality:
 
     def view(self, seen: Seen, asked: Sequence[int] | None) -> View:
         """Return what is stored, once its logs, its origins and its copy in Redis have been found sound."""
-        view = stored_view(seen, self._services.bells, asked)
-        check_logs(self._chain, sequence=view["world"][1])
+        news = new_events(self._chain)
+        view = stored_view(seen, news, self._services.bells, asked)
+        check_logs(self._chain, news, sequence=view["world"][1])
         if view["world"][0] != self._origins:
             self._origins = view["world"][0]
             check_origins(self._origins)
@@ -132,14 +137,13 @@ class Reality:
         """Renew the copy, as the tick does; whatever Redis held, it now holds what is committed (I26)."""
         done, copy = project_world(world_id=WORLD), read_copy(WORLD)
         ensure("I26", holds=done and copy is not None, says="no copy was made")
-        ensure("I26", holds=copy is not None and copy.position == position_of(get_world(WORLD)), says="an old copy")
+        ensure("I26", holds=copy is not None and copy.position == standing()[0], says="an old copy")
 
     def _remember(self) -> None:
         """Note which set stands at this position."""
-        world = get_world(WORLD)
-        if (position := position_of(world)) not in self._told:
-            members = members_of(WORLD, world.generation)
-            self._told[position] = (world.generation, {key.text: one.weight for key, one in members.items()})
+        position, generation = standing()
+        if position not in self._told:
+            self._told[position] = (generation, weights_of(generation))
 
     def _check_copy(self) -> None:
         """Whatever the copy is of, it is exactly one committed set (I2)."""
@@ -179,7 +183,7 @@ class Staged(RuleBasedStateMachine):
         ground = self.stage.ground
         self.oracle = Oracle(self.clock, ground.checksums)
         set_up(self.oracle, sequence=ground.sequence)
-        self._seen = Seen(ground.sequence, ground.told)
+        self._seen = Seen(ground.sequence)
         self._asked_at: tuple[int, datetime] | None = None
         self._watch, self._verbs, self._names = Watch(), set[str](), Counter[str]()
         self._real = None if self.stage.redis is None else Reality(ground, self.clock, self.stage.redis)
@@ -213,12 +217,12 @@ class Staged(RuleBasedStateMachine):
         self.record.saw(view)
 
     def _questions(self) -> Sequence[int] | None:
-        """Return who is asked for: one and all by turns, and nobody where neither rows nor clock have moved."""
+        """Return who is asked for: one and all by turns, and nobody in between or where nothing has moved."""
         before, self._asked_at = self._asked_at, (self.oracle.sequence, self.clock.now)
-        if before == self._asked_at:
-            return ()
         turn = self.record.steps
-        return (turn // 2 % len(KEYS),) if turn % 2 else None
+        if before == self._asked_at or turn % 2:
+            return ()
+        return (turn // 4 % len(KEYS),) if turn % 4 else None
 
     def new_id(self, kind: str) -> str:
         """Name something new: ``run-1``, ``run-2``."""

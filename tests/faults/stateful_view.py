@@ -7,23 +7,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from django.db.models import QuerySet
-
-from audit.chain import kill_chain
 from audit.models import AuditEvent
+from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.contracts.states import WorldMode
 from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, answer, lease_left_ms, state_hash
+from qmtl_worlds.lifecycle.holds import HoldKind
 from qmtl_worlds.lifecycle.world import effective_mode
-from strategies.models import StrategyInstance
 from tests.faults.stateful_oracle import Oracle
-from tests.faults.stateful_rows import KEYS, WORLD, Placed, Run
-from worlds.models import ActivationSet, ApplyRun, Demotion, GateHold, OutboxEvent
-from worlds.selectors import find_pin, get_world, members_of
+from tests.faults.stateful_queries import questions
+from tests.faults.stateful_rows import KEYS, WORLD, Circuit, Placed, Run
 from worlds.services.activation import activation_of, activations_of
 
 View = dict[str, Any]
-_ACTS: Final = r"^(apply|evaluation|gate|policy|rollback|roster|strategy|world)\."
+_ACTS: Final = frozenset(
+    {"apply", "circuit", "evaluation", "gate", "override", "policy", "rollback", "roster", "strategy", "world"}
+)
 _WATCHES: Final = ("gate.flat_overdue",)
 
 
@@ -32,49 +31,40 @@ class Seen:
     """How far the two logs were compared already."""
 
     outbox: int
-    audit: int
     told: int = 0
 
     def move(self, view: View) -> None:
         """Go on behind what ``view`` has of the logs."""
         self.outbox += len(view["outbox"])
-        self.audit += len(view["audit"])
         self.told += len(view["audit"])
 
 
-def stored_view(seen: Seen, bells: list[str], asked: Sequence[int] | None) -> View:
+def stored_view(seen: Seen, news: Sequence[AuditEvent], bells: list[str], asked: Sequence[int] | None) -> View:
     """Tell what the rows say; ``asked`` are the places of those who are asked for, None asks for all at once."""
-    world, pin = get_world(WORLD), find_pin(WORLD)
-    numbers = {pk: place for place, pk in enumerate(_instances().values_list("id", flat=True), 1)}
-    outbox = OutboxEvent.objects.filter(world_id=WORLD, sequence__gt=seen.outbox).order_by("sequence")
-    audit = recorded_acts()[seen.audit :]
+    ask = {name: question.ask for name, question in questions().items()}
+    world, pin, instances = ask["world"]()[0], ask["pin"](), ask["instances"]()
+    numbers = {row[0]: place for place, row in enumerate(instances, 1)}
+    generation, sequence, paused, lease_ms, policy, state, _ = world
     return {
-        "world": [
-            *(world.generation, world.sequence, world.paused, world.lease_ms),
-            *(world.policy and world.policy.version, pin and pin.generation),
-        ],
-        "holds": sorted(_stored_hold(row) for row in GateHold.objects.filter(world_id=WORLD)),
+        "world": [generation, sequence, paused, lease_ms, policy, pin[0][0] if pin else None, state],
+        "holds": sorted([*row[:5], _time(row[5])] for row in ask["holds"]()),
         "members": {
-            key.text: [numbers[member.instance_id], member.weight, _time(member.promoted_at), member.evaluation_run_id]
-            for key, member in sorted(members_of(WORLD, world.generation).items())
+            InstanceKey(row[0], Side(row[1])).text: [numbers[row[2]], row[3], _time(row[4]), row[5]]
+            for row in ask["members"](generation)
         },
-        "sets": {
-            str(row.generation): [row.run.run_id, row.content_hash]
-            for row in ActivationSet.objects.select_related("run").filter(world_id=WORLD).order_by("generation")
-        },
-        "runs": {run.run_id: _stored_run(run) for run in _runs()},
+        "sets": {str(row[0]): list(row[1:]) for row in ask["sets"]()},
+        "runs": _stored_runs(ask["runs"](), ask["approvals"]()),
         "instances": [
-            [one.key.text, one.wanted, _time(one.withdrawn_at), _time(one.fresh_until)] for one in _instances()
+            [InstanceKey(row[1], Side(row[2])).text, row[3], _time(row[4]), _time(row[5])] for row in instances
         ],
-        "demotions": {
-            str(numbers[row.instance_id]): _time(row.demoted_at)
-            for row in Demotion.objects.filter(instance__world_id=WORLD).order_by("instance_id")
-        },
-        "outbox": [[event.kind, _time(event.created_at)] for event in outbox],
-        "audit": [[event.kind, event.run_id, event.actor] for event in audit],
-        "kills": list(
-            AuditEvent.objects.filter(chain=kill_chain(WORLD)).order_by("seq").values_list("actor", flat=True)
-        ),
+        "demotions": {str(numbers[row[0]]): _time(row[1]) for row in ask["demotions"]()},
+        "layers": {row[0]: [row[1], row[2], _time(row[3]), _time(row[4]), row[5]] for row in ask["layers"]()},
+        "wanted": [[*row[:3], _name(row[3]), _name(row[4])] for row in ask["wanted"]()],
+        "circuit": [[*row[:2], _time(row[2]), bool(row[3]), row[4], _time(row[5])] for row in ask["circuit"]()],
+        "runner": [list(row) for row in ask["runner"]()],
+        "outbox": [[row[1], _time(row[2])] for row in ask["outbox"](seen.outbox)],
+        "audit": [[event.kind, event.run_id, event.actor] for event in news if _is_act(event)],
+        "kills": [row[0] for row in ask["kills"]()],
         "answers": _stored_answers(asked),
         "bells": sorted(bells),
     }
@@ -84,7 +74,10 @@ def expected_view(oracle: Oracle, seen: Seen, asked: Sequence[int] | None) -> Vi
     """Tell what the rows must say."""
     rows = oracle.rows
     return {
-        "world": [rows.generation, oracle.sequence, rows.paused, rows.lease_ms, rows.policy, rows.pin],
+        "world": [
+            *(rows.generation, oracle.sequence, rows.paused, rows.lease_ms, rows.policy, rows.pin),
+            "SUSPENDED" if rows.suspended else "ACTIVE",
+        ],
         "holds": sorted(_expected_hold(one) for one in rows.holds.values()),
         "members": {
             key.text: [seat.instance, seat.weight, _time(seat.since), seat.chosen_by]
@@ -101,6 +94,15 @@ def expected_view(oracle: Oracle, seen: Seen, asked: Sequence[int] | None) -> Vi
             for one in rows.instances.values()
         ],
         "demotions": {str(number): _time(at) for number, at in sorted(rows.demotions.items())},
+        "layers": {
+            key.text: [one.cap, one.by, _time(one.at), _time(one.expires_at), one.stays_closed]
+            for key, one in rows.layers.items()
+        },
+        "wanted": [
+            [one.subject, one.key.text if one.key else "", one.state, one.requester, one.decider] for one in rows.wanted
+        ],
+        "circuit": [] if rows.circuit is None else [_expected_circuit(rows.circuit)],
+        "runner": [] if rows.heard is None else [list(rows.heard)],
         "outbox": [[kind, _time(at)] for kind, at in rows.outbox[seen.outbox :]],
         "audit": [list(event) for event in rows.audit[seen.told :]],
         "kills": list(rows.kills),
@@ -109,9 +111,9 @@ def expected_view(oracle: Oracle, seen: Seen, asked: Sequence[int] | None) -> Vi
     }
 
 
-def recorded_acts() -> QuerySet[AuditEvent]:
-    """Return what the audit has of acts on the world; watchers and the reconciler tell of more than was done to it."""
-    return AuditEvent.objects.filter(chain=WORLD, kind__regex=_ACTS).exclude(kind__in=_WATCHES).order_by("seq")
+def _is_act(event: AuditEvent) -> bool:
+    """Tell whether the audit has it of an act; watchers and the reconciler tell of more than was done to the world."""
+    return event.kind.split(".")[0] in _ACTS and event.kind not in _WATCHES
 
 
 def differences(stored: View, expected: View) -> dict[str, tuple[object, object]]:
@@ -146,34 +148,26 @@ def _expected_answer(oracle: Oracle, facts: WorldFacts, entry: EntryFacts) -> li
     return [envelope.to_json(), lease]
 
 
-def _instances() -> Any:
-    return StrategyInstance.objects.filter(world_id=WORLD).order_by("id")
-
-
-def _runs() -> Any:
-    runs = ApplyRun.objects.filter(world_id=WORLD).select_related("policy", "evaluation", "reduce_run")
-    return sorted(runs.prefetch_related("approvals"), key=lambda run: run.run_id)
-
-
-def _stored_hold(row: GateHold) -> list[object]:
-    return [row.kind, row.owner, row.scope, row.level, row.placed_by, _time(row.placed_at)]
+def _stored_runs(rows: list[tuple[Any, ...]], approvals: list[tuple[Any, ...]]) -> View:
+    approvers: dict[str, list[str]] = {}
+    for run_id, approver in approvals:
+        approvers.setdefault(run_id, []).append(_name(approver))
+    return {
+        row[0]: [
+            list(row[1:6]),
+            [_time(at) for at in row[6:10]],
+            list(row[10:15]),
+            [row[15], row[16] or "", row[17], sorted(approvers.get(row[0], []))],
+            [row[18] or "", _name(row[19])],
+        ]
+        for row in rows
+    }
 
 
 def _expected_hold(placed: Placed) -> list[object]:
     hold = placed.hold
     scope = hold.key.text if hold.key else ""
     return [hold.kind.value, hold.owner, scope, hold.level.value, placed.by, _time(placed.at)]
-
-
-def _stored_run(run: ApplyRun) -> list[object]:
-    approvers = sorted(approval.approver.removeprefix("person:") for approval in run.approvals.all())
-    return [
-        [run.kind, run.state, run.state_reason, run.epoch, run.attempts],
-        [_time(at) for at in (run.lease_until, run.drain_until, run.deadline_at, run.approval_expires_at)],
-        [run.plan_hash, run.base_generation, run.target_generation, run.rollback_to, run.result],
-        [run.policy.version, run.evaluation.run_id if run.evaluation else "", run.auto, approvers],
-        [run.reduce_run.run_id if run.reduce_run else "", run.requested_by.removeprefix("person:")],
-    ]
 
 
 def _expected_run(run: Run) -> list[object]:
@@ -184,6 +178,13 @@ def _expected_run(run: Run) -> list[object]:
         [view.plan.plan_hash, view.plan.base_generation, run.target, run.rollback_to, run.result],
         [run.policy, run.evaluation, run.auto, sorted(run.approvals)],
         [run.reduce_run, run.requester],
+    ]
+
+
+def _expected_circuit(circuit: Circuit) -> list[object]:
+    return [
+        *(circuit.incident, circuit.breaching, _time(circuit.last)),
+        *(circuit.warned, circuit.mark, _time(circuit.mark_at)),
     ]
 
 
@@ -198,7 +199,7 @@ def _facts(oracle: Oracle) -> WorldFacts:
             WorldMode.PAPER,
             has_policy=True,
             anything_fresh=any(one.fresh_until is not None and one.fresh_until >= now for one in bound),
-            circuit_open=False,
+            circuit_open=any(kind is HoldKind.CIRCUIT for kind, _, _ in rows.holds),
             has_applied_set=rows.generation > 0,
         ),
         has_applied_set=rows.generation > 0,
@@ -211,7 +212,7 @@ def _facts(oracle: Oracle) -> WorldFacts:
             world_id=WORLD,
             position=position,
             generation=rows.generation,
-            content=rows.set_of(rows.generation),
+            content_hash=rows.set_of(rows.generation).content_hash,
             holds=rows.held,
         ),
     )
@@ -225,7 +226,13 @@ def _entries(oracle: Oracle) -> dict[Any, EntryFacts]:
         if one.withdrawn_at is None
     }
     seats = {
-        key: EntryFacts(key, bound=True, weight=seat.weight, fresh_until=rows.instances[seat.instance].fresh_until)
+        key: EntryFacts(
+            key,
+            bound=True,
+            weight=seat.weight,
+            cap=rows.layers[key].cap if key in rows.layers else 1.0,
+            fresh_until=rows.instances[seat.instance].fresh_until,
+        )
         for key, seat in rows.seats.items()
     }
     return bound | seats
@@ -235,6 +242,10 @@ def _known(oracle: Oracle, asked: int) -> EntryFacts:
     """An instance that was withdrawn stays known, so that it may let go of what it holds."""
     ever = any(one.key == KEYS[asked] for one in oracle.rows.instances.values())
     return EntryFacts(KEYS[asked], bound=ever)
+
+
+def _name(actor: str) -> str:
+    return actor.removeprefix("person:")
 
 
 def _time(at: datetime | None) -> str | None:

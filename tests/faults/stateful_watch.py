@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from audit.chain import GENESIS, row_hash
+from audit.chain import row_hash
 from audit.models import AuditEvent, AuditHead, AuditRun
 from audit.run_verification import verify_runs
 from audit.verification import verify_stored_chain
@@ -17,16 +17,33 @@ from qmtl_worlds.contracts.states import EXCLUSIVE_STATES, TERMINAL_STATES, RunK
 from qmtl_worlds.lifecycle.budget import Exposures, violations
 from qmtl_worlds.lifecycle.plan import is_reduction
 from tests.faults.simulator_rows import ensure
+from tests.faults.stateful_queries import questions
+from tests.faults.stateful_reopenings import TAKE_TWO
 from tests.faults.stateful_rows import CAPS, POLICIES, WORLD
 from tests.faults.stateful_view import View
-from worlds.models import ActivationEntry, OutboxEvent
+from worlds.models import ActivationEntry
 from worlds.services.activation import activation_of
 
 AUTHOR: Final = "alice"
-LIFTED_BY: Final = {"freeze": "unfreeze", "kill": "lift"}
-"""Which acts of people take away a hold of the world; runs take away their own."""
+LIFTED_BY: Final = {
+    "freeze": {"unfreeze"},
+    "kill": {"lift", "grant"},
+    "circuit": {"reset", "grant"},
+    "override": {"tick", "grant"},
+    "awaiting_flat": {"acknowledge", "grant"},
+}
+"""Which acts take away a hold; runs take away their own, and an override its freeze."""
 _STRANGER: Final = InstanceKey("nobody", Side.LONG)
-_FIRST: Final[View] = {"world": [0, 0], "runs": {}, "sets": {}, "holds": [], "members": {}, "answers": [], "kills": []}
+_FIRST: Final[View] = {
+    "world": [0, 0],
+    "runs": {},
+    "sets": {},
+    "holds": [],
+    "members": {},
+    "answers": [],
+    "kills": [],
+    "layers": {},
+}
 
 
 @dataclass(slots=True)
@@ -47,6 +64,7 @@ class Watch:
         _ended_runs_stay(before["runs"], view["runs"])
         _one_increase(view["runs"].values())
         _two_persons(view["runs"].values())
+        _two_open(view["wanted"])
         _changes_are_told(before, view)
         _holds_are_their_owners(before, view, verbs)
         _answers_are_one_set(view)
@@ -78,17 +96,20 @@ class Watch:
             ensure("I21", holds=is_reduction(self.sets[target], content), says="more than the named generation")
 
 
-def check_logs(hashes: dict[str, str], *, sequence: int) -> None:
+def new_events(hashes: Mapping[str, str]) -> list[AuditEvent]:
+    """Return what the audit has of the world since it was last looked at."""
+    return list(AuditEvent.objects.filter(chain=WORLD, seq__gt=int(hashes["seq"])).order_by("seq"))
+
+
+def check_logs(hashes: dict[str, str], events: Iterable[AuditEvent], *, sequence: int) -> None:
     """See that the logs have no gap and that what is new in the audit hangs on what was there (I7, I19)."""
-    events = AuditEvent.objects.filter(chain=WORLD, seq__gt=int(hashes.get("seq", "0"))).order_by("seq")
     for event in events:
-        ensure("I7", holds=event.prev_hash == hashes.get("hash", GENESIS), says=f"row {event.seq} hangs on nothing")
+        ensure("I7", holds=event.prev_hash == hashes["hash"], says=f"row {event.seq} hangs on nothing")
         ensure("I7", holds=row_hash(event.chain_row()) == event.hash, says=f"row {event.seq} was altered")
         hashes |= {"seq": str(event.seq), "hash": event.hash}
-    last = hashes.get("sequence", "0")
-    events_told = OutboxEvent.objects.filter(world_id=WORLD, sequence__gt=int(last)).order_by("sequence")
-    found = list(events_told.values_list("sequence", flat=True))
-    ensure("I19", holds=found == list(range(int(last) + 1, sequence + 1)), says="the outbox has a gap")
+    last = int(hashes["sequence"])
+    found = [row[0] for row in questions()["outbox"].ask(last)]
+    ensure("I19", holds=found == list(range(last + 1, sequence + 1)), says="the outbox has a gap")
     hashes["sequence"] = str(sequence)
 
 
@@ -151,7 +172,7 @@ def _changes_are_told(before: View, view: View) -> None:
     for run_id, run in view["runs"].items():
         if run[0][1] != before["runs"].get(run_id, [["", ""]])[0][1]:
             ensure("I7", holds=run_id in told, says=f"{run_id} moved without a record")
-    visible = ("runs", "holds", "members", "sets")
+    visible = ("runs", "holds", "members", "sets", "layers")
     moved = [name for name in visible if _states(name, before) != _states(name, view)]
     if moved and view["kills"] == before["kills"]:  # a kill has a chain of its own, and leaves the outbox to the tick
         ensure("I7", holds=bool(view["audit"]), says=f"{moved} changed without a record")
@@ -160,7 +181,9 @@ def _changes_are_told(before: View, view: View) -> None:
 
 def _states(name: str, view: View) -> Any:
     """What others may see of a part: of runs their states, since leases and epochs are the workers' own."""
-    return {run_id: run[0][1] for run_id, run in view["runs"].items()} if name == "runs" else view[name]
+    if name == "runs":
+        return {run_id: run[0][1] for run_id, run in view["runs"].items()}
+    return {key: layer[0] for key, layer in view["layers"].items()} if name == "layers" else view[name]
 
 
 def _holds_are_their_owners(before: View, view: View, verbs: AbstractSet[str]) -> None:
@@ -174,14 +197,30 @@ def _holds_are_their_owners(before: View, view: View, verbs: AbstractSet[str]) -
             ensure("I12", holds=ended, says=f"the hold of {owner} went before it ended")
         elif kind == "withdrawn":
             ensure("I12", holds=scope not in view["members"], says=f"{scope} is still a member")
-        elif kind != "awaiting_flat":
-            ensure("I12", holds=LIFTED_BY[kind] in verbs, says=f"one of {verbs} took away a {kind}")
+        elif kind == "awaiting_flat" and _is_undone(view, owner.removesuffix(f":{scope}")):
+            continue
+        else:
+            rule = "override" if owner.startswith("override:") else kind
+            ensure("I12", holds=bool(LIFTED_BY[rule] & verbs), says=f"one of {verbs} took away a {kind}")
+
+
+def _is_undone(view: View, run_id: str) -> bool:
+    """Tell whether a run gives back what it had changed, and with it what it wanted flat."""
+    return view["runs"][run_id][0][1] in {RunState.ROLLING_BACK, RunState.ROLLED_BACK, RunState.HELD}
+
+
+def _two_open(wanted: Iterable[Any]) -> None:
+    """What takes two people to open was granted by another one than who asked (I9)."""
+    for subject, _, state, requester, decider in wanted:
+        if state == "granted" and subject in TAKE_TWO:
+            ensure("I9", holds=decider not in {"", requester}, says=f"{requester} alone opened an {subject}")
 
 
 def _answers_are_one_set(view: View) -> None:
     """Every answer is of the committed set, at its weight, and none opens under a hold of the world (I2, I13)."""
-    weights = {key: seat[1] for key, seat in view["members"].items()}
-    shut = any(not scope for _, _, scope, *_ in view["holds"])
+    caps = {key: layer[0] for key, layer in view["layers"].items()}
+    weights = {key: min(seat[1], caps.get(key, 1.0)) for key, seat in view["members"].items()}
+    shut = view["world"][-1] != "ACTIVE" or any(not scope for _, _, scope, *_ in view["holds"])
     for body, _ in view["answers"]:
         key = f"{body['strategy_id']}|{body['side']}"
         ensure("I2", holds=[body["generation"], body["sequence"]] == view["world"][:2], says="answers of two states")

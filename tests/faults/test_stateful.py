@@ -14,9 +14,13 @@ from tests.faults.stateful_play import play
 from tests.faults.stateful_stage import Record, Stage
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.timeout(3600)]
-STEPS = int(os.environ.get("QW_TEST_STATEFUL_STEPS", "5000" if EXTENDED else "500"))
+STEPS = int(os.environ.get("QW_TEST_STATEFUL_STEPS", "5000" if EXTENDED else "1000"))
 FIRST_SEED = int(os.environ.get("QW_TEST_STATEFUL_SEED", "0"))
 MET = {"requested", "queued", "draining", "done", "cancelled"}
+DONE = {
+    *("grant ok", "grant SelfApprovalError", "override ok", "reject ok", "reset ok"),
+    *("acknowledge ok", "suspend ok", "take_up ok"),
+}
 
 
 def test_acts_in_any_order_come_to_what_the_oracle_says(
@@ -33,3 +37,4 @@ def test_acts_in_any_order_come_to_what_the_oracle_says(
     assert stored.steps >= STEPS
     assert (expected.steps, expected.digest) == (stored.steps, stored.digest)
     assert set(stored.states) >= MET
+    assert set(stored.outcomes) >= DONE
