@@ -7,17 +7,25 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 import django
 from django.utils.module_loading import import_string
 
+from torture.disk import can_mount
 from torture.servers import servers
+
+NO_DISK: Final = 3
+"""The exit code where a small disk is wanted and cannot be had."""
 
 
 def main(words: Sequence[str]) -> int:
     """Run, print, and report; 1 where anything did not hold."""
     options = parser().parse_args(words)
-    with servers(options.database) as running:
+    if options.small_disk and not can_mount():
+        sys.stdout.write("No tmpfs can be mounted here, so the disk cannot run full.\n")
+        return NO_DISK
+    with servers(options.database, small_disk=options.small_disk) as running:
         running.take_over_environment()
         django.setup()
         scene = "comeback" if options.restore else "session"
@@ -33,6 +41,8 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")
     words.add_argument("--kills", type=int, default=0, help="go on until so many processes died at failpoints")
     words.add_argument("--weather", action="store_true", help="also strike Redis, the broker, the database, signals")
+    words.add_argument("--strikes", default="", help="of the weather these faults only, by name")
+    words.add_argument("--small-disk", action="store_true", help="let the database's disk run full; takes root")
     words.add_argument("--worlds", type=int, default=6)
     words.add_argument("--mutants", default="", help="after the storm, do it wrong in these ways, and expect to notice")
     words.add_argument("--restore", action="store_true", help="no storm: put an old backup back while Runners ask")

@@ -83,8 +83,8 @@ class Life:
     def _repeated(self, scene: Scene, verb: str, point: str, **words: Any) -> dict[str, Any]:
         """Ask, maybe die, ask again as the same request, and once as another one under the same id."""
         scene.verb, scene.words = verb, words
-        if scene.target.startswith("request.") and verb == "request" and self._chance(0.5):
-            failpoints = scene.armed(point)
+        if verb == "request" and self._chance(0.5 if scene.target.startswith("request.") else self._stage.post_share):
+            failpoints = scene.armed(point) or self._dice.choice(posts.DEATHS)
             return posts.post(self._stage, self._world_id, scene.run_id, failpoints=failpoints, words=words)
         died = self._dying(scene, verb, point, run_id=scene.run_id, **words)
         answer = self._stage.insist(verb, self._world_id, run_id=scene.run_id, **words)

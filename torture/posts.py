@@ -15,6 +15,7 @@ from torture.stage import PATIENCE_SECONDS, Stage, StoppedError
 from worlds.models import ApplyRun
 
 POST_SECONDS: Final = 5.0
+DEATHS: Final = ("request.before_commit=kill", "request.after_commit=kill")
 
 
 def post(stage: Stage, world_id: str, run_id: str, *, failpoints: str, words: dict[str, Any]) -> dict[str, Any]:

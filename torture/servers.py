@@ -15,6 +15,7 @@ from typing import Final
 
 from qmtl_worlds.embedded import postgres, valkey
 from qmtl_worlds.embedded.process import spawn, stop, wait_until_ready
+from torture.disk import SmallDisk
 
 TIME_SCALE: Final = 10
 """Worker leases of 0.3 s, runs that are overdue after 30 s."""
@@ -63,11 +64,16 @@ class Cache:
 class Database:
     """A database that lives in a folder; a PostgreSQL can crash and come back, SQLite is a file."""
 
-    def __init__(self, vendor: str, folder: Path) -> None:
-        """Start it."""
+    def __init__(self, vendor: str, folder: Path, *, small_disk: bool = False) -> None:
+        """Start it, on a small disk where that is wanted."""
         self.vendor = vendor
         self._folder = folder
         self._server = postgres.start(options=postgres.SURVIVES_CRASHES) if vendor == "postgres" else None
+        self.disk: SmallDisk | None = None
+        if small_disk:
+            self.crash()
+            self.disk = SmallDisk(self._server.folder / "data" if self._server else folder)
+            self.start_again()
 
     @property
     def settings(self) -> dict[str, str]:
@@ -83,6 +89,11 @@ class Database:
         """Serve again after a crash; what was committed is there."""
         if self._server:
             self._server = self._server.start_again()
+
+    def come_back(self) -> None:
+        """Serve again where a full disk has ended a PostgreSQL for good."""
+        if self._server and self._server.process.poll() is not None:
+            self.start_again()
 
     def save(self, place: Path) -> None:
         """Copy everything that was committed so far to ``place``; a PostgreSQL is away meanwhile."""
@@ -113,6 +124,9 @@ class Database:
 
     def stop(self) -> None:
         """End it and remove what it wrote."""
+        if self.disk is not None:
+            self.crash()
+            self.disk.unmount()
         if self._server:
             self._server.stop()
 
@@ -120,10 +134,12 @@ class Database:
 class Servers:
     """Everything that the product needs, and nothing that anyone else uses."""
 
-    def __init__(self, folder: Path, vendor: str) -> None:
+    def __init__(self, folder: Path, vendor: str, *, small_disk: bool = False) -> None:
         """Start database and Valkey."""
         self.folder = folder
-        self.database = Database(vendor, folder)
+        self.data = folder / "data"
+        self.data.mkdir()
+        self.database = Database(vendor, self.data, small_disk=small_disk)
         self.cache = Cache(folder / "valkey")
 
     def take_over_environment(self) -> None:
@@ -134,7 +150,7 @@ class Servers:
         os.environ.update(
             {
                 "DJANGO_SETTINGS_MODULE": "qmtl_worlds.settings",
-                "QW_DATA_DIR": str(self.folder),
+                "QW_DATA_DIR": str(self.data),
                 "QW_HTTPS": "0",
                 "QW_LOG_FORMAT": "json",
                 "QW_LOG_LEVEL": "WARNING",
@@ -160,12 +176,12 @@ def _copy(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def servers(vendor: str) -> Iterator[Servers]:
+def servers(vendor: str, *, small_disk: bool = False) -> Iterator[Servers]:
     """Yield new servers in a folder that is removed at the end."""
     folder = Path(tempfile.mkdtemp(prefix="qw-torture-"))
     running = None
     try:
-        running = Servers(folder, vendor)
+        running = Servers(folder, vendor, small_disk=small_disk)
         yield running
     finally:
         if running is not None:

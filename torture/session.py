@@ -76,6 +76,7 @@ def run(servers: Servers, options: argparse.Namespace) -> int:
         kills=options.kills,
         worlds=options.worlds,
         weather=options.weather,
+        strikes=tuple(filter(None, options.strikes.split(","))),
     )
     tally = rage(servers, plan, say=say)
     survivors = [name for name in options.mutants.split(",") if name and not _is_noticed(servers, plan, name, tally)]

@@ -45,6 +45,7 @@ class Stage:
     weather: bool = False
     kill_share: float = 0.15
     rival_share: float = 0.0
+    post_share: float = 0.0
     twin: str = ""
     rest: float = 0.0
     ready_to_stop: threading.Event = field(default_factory=threading.Event)

@@ -25,6 +25,8 @@ from torture.tally import Tally
 from torture.weather import Weather
 
 LEASE_MS: Final = 1000
+POSTS: Final = 0.15
+"""How often, in bad weather, a request is sent over HTTP to a web process that dies of it."""
 WEBS: Final = 2
 """So many web processes serve in bad weather, and Runners ask either."""
 ENDING_SECONDS: Final = 60.0
@@ -88,6 +90,7 @@ def rage(servers: Servers, plan: Plan, *, say: Say) -> Tally:
             rival_share=plan.rival_share,
             twin=plan.twin,
             rest=plan.rest,
+            post_share=POSTS if plan.weather else 0.0,
             standing=Standing(children),
         )
         connections.close_all()

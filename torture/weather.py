@@ -18,6 +18,7 @@ from django.db import DatabaseError, InterfaceError, connection
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from torture.disk import SmallDisk
 from torture.servers import Servers
 from torture.stage import Stage, StoppedError
 from worlds.services.dispatch import ADVANCE, EVALUATE, ring
@@ -70,6 +71,8 @@ class Weather:
             ("Redis paused", lambda: self._redis(0).client_pause(int(self._length() * 1000))),
             ("wrong type at the copy's key", self._spoil_key),
         ]
+        if self._servers.database.disk is not None:
+            faults.append(("disk full", partial(self._fill_disk, self._servers.database.disk)))
         if self._servers.database.vendor == "postgres":
             faults += [
                 ("PostgreSQL stopped at once and started again", self._crash_postgres),
@@ -141,6 +144,13 @@ class Weather:
         self._servers.database.crash()
         time.sleep(self._dice.uniform(0, 0.3))
         self._servers.database.start_again()
+
+    def _fill_disk(self, disk: SmallDisk) -> None:
+        disk.fill()
+        time.sleep(self._length())
+        disk.empty()
+        time.sleep(self._stage.lease_seconds)
+        self._servers.database.come_back()
 
     def _hold_lock(self) -> None:
         child = self._stage.children.start("locker", world_id=self._dice.choice(self._worlds), seconds=self._length())
