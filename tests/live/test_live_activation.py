@@ -20,6 +20,8 @@ from worlds.live.app import Live
 from worlds.live.store import Confirmed
 from worlds.models import ApiToken, World
 from worlds.services.holds import freeze, unfreeze
+from worlds.services.kill_follow_up import follow_up_kills
+from worlds.services.kills import kill
 from worlds.services.tokens import revoke_token
 
 GOOD = "/worlds/w1/activation?strategy_id=good&side=long"
@@ -124,6 +126,27 @@ def test_older_state_never_replaces_a_newer_one(live: Live, trading: World, alic
     held.replace(old, at=time.monotonic())
 
     assert held.confirmed.snapshot is new
+
+
+def test_world_is_frozen_and_killed_without_reading_an_instance_again(
+    live: Live, trading: World, alice: User, runner: Headers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ask(live, GOOD, **runner)
+    live.keeper.stop()
+    old = live.store.worlds["w1"].confirmed.snapshot
+    freeze(world_id="w1", act=act_of(alice))
+    unfreeze(world_id="w1", act=act_of(alice))
+    kill(world_id="w1", act=act_of(alice))
+    follow_up_kills(act=shell())
+    with monkeypatch.context() as patch:
+        patch.setattr(loading, "entry_facts", _never)
+
+        new, _ = loading.load_world("w1", held=old)
+
+    whole, _ = loading.load_world("w1")
+    assert (new.entries, new.facts) == (whole.entries, whole.facts)
+    assert new.position.sequence >= old.position.sequence + 2
+    assert new.prepared(BETTER, now=time.monotonic()).envelope.gate == "closed"
 
 
 def test_data_that_turns_stale_closes_by_itself(live: Live, trading: World, runner: Headers) -> None:
@@ -256,3 +279,7 @@ def test_shortest_way_is_left_when_the_state_is_not_confirmed_any_more(
     answer = ask(live, GOOD, **runner)
 
     assert (answer.json()["reason"], answer.headers["lease-ms"]) == ("unconfirmed", "0")
+
+
+def _never(*, world: World) -> None:
+    raise AssertionError(f"every instance of {world.id} was read")

@@ -17,7 +17,11 @@ from worlds.services.gate_facts import entries_of, entry_facts, read_committed
 
 _WORLD_ONLY: Final = frozenset({"apply_updated", "evaluation_run_created", "evaluation_run_updated", "alert"})
 """Events after which every instance is as it was."""
+_ACTIVATION: Final = "activation_updated"
+_HOLDS: Final = frozenset({"freeze", "kill"})
+"""Holds stand beside the entries: a world of ten thousand is frozen and killed without reading one of them again."""
 _ONE_INSTANCE: Final = "freshness_updated"
+_OF_HOLDS: Final = frozenset({"hold", "hold_lifted", "hold_sequence"})
 _MOST_EVENTS: Final = 200
 
 
@@ -47,7 +51,8 @@ def positions_of(world_ids: Iterable[str]) -> tuple[dict[str, Position], float]:
 
 
 def _entries(world: World, held: WorldSnapshot | None) -> Mapping[InstanceKey, EntryFacts]:
-    changed = None if held is None else _changed(world, held.position)
+    is_same_set = held is not None and world.generation == held.facts.generation
+    changed = _changed(world, held.position) if held is not None and is_same_set else None
     if held is None or changed is None:
         return entry_facts(world=world)
     return {**held.entries, **entries_of(world=world, keys=changed)}
@@ -65,6 +70,11 @@ def _changed(world: World, since: Position) -> frozenset[InstanceKey] | None:
     for kind, payload in rows:
         if kind == _ONE_INSTANCE and "key" in payload:
             changed.add(InstanceKey.from_text(payload["key"]))
-        elif kind not in _WORLD_ONLY:
+        elif kind not in _WORLD_ONLY and not _is_about_a_hold(kind, payload):
             return None
     return frozenset(changed)
+
+
+def _is_about_a_hold(kind: str, payload: Mapping[str, object]) -> bool:
+    hold = payload.get("hold", payload.get("hold_lifted"))
+    return kind == _ACTIVATION and payload.keys() <= _OF_HOLDS and hold in _HOLDS
