@@ -27,6 +27,8 @@ from worlds.services.tokens import create_token
 SIZES: Final = {SMALL: 10, LARGE: 10_000}
 MOST_MEMBERS: Final = 200
 TOKENS: Final = 4
+LEASE_MS: Final = 30_000
+"""Heartbeats, three in a lease, must not be taken for changes or for the cost of connecting."""
 POLICY: Final = """\
 world: {world}
 version: 1
@@ -42,7 +44,7 @@ selection:
 def build(world_id: str, instances: int) -> None:
     """Make an open world in which all instances are fresh, and at most 200 of them active."""
     act = act_of_shell(reason="benchmark")
-    create_world(new=NewWorld(world_id), act=act)
+    create_world(new=NewWorld(world_id, lease_ms=LEASE_MS), act=act)
     policy = store_policy(world_id=world_id, text=POLICY.format(world=world_id), act=act)
     with transaction.atomic():
         put_in_force(world=World.objects.get(id=world_id), policy=policy, act=act)

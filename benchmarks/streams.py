@@ -1,7 +1,8 @@
 """P8: what streams cost, and how soon everyone has heard, for 1,000 to 10,000 subscribers of one world.
 
-Each size stands beside a raw uvloop writer of the same frame. Prints a Markdown table; ``--json PATH`` writes the
-figures, ``--check`` exits with 1 on a miss, ``--sizes 1000 2000`` takes some.
+Each size stands beside a raw uvloop writer of the same frame, which knows no heartbeats: the lease is 30 s here.
+Prints a Markdown table; ``--json PATH`` writes the figures, ``--check`` exits with 1 on a miss, ``--sizes 1000 2000``
+takes some.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from qmtl_worlds.embedded import postgres, valkey
 
 SIZES: Final = (1_000, 2_000, 5_000, 10_000)
 EVENTS: Final = 10
+MISSED: Final = 999.0
 SKEW_LIMITS_MS: Final = {2_000: 250.0, 5_000: 500.0}
 MARKS: Final = {"freeze": b'"gate":"reduce_only"', "unfreeze": b'"gate":"open"', "kill": b'"gate":"closed"'}
 FRAME: Final = b"event: activation\nid: 1.1.0\ndata: %s\n\n" % (b"x" * 700)
@@ -64,8 +66,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     pin(CLIENT_CORE)
     raise_limits()
-    figures = [figure for size in chosen.sizes for figure in _figures(size)]
+    figures = [figure for size in chosen.sizes for figure in _tried(size)]
     return report(figures, json_path=chosen.json, check=chosen.check)
+
+
+def _tried(size: int) -> list[Figure]:
+    """Return the figures of a size; one that could not be served is a miss, and the next size has its turn."""
+    try:
+        return list(_figures(size))
+    except (AssertionError, OSError) as error:
+        return [Figure("P8", f"{size:,} subscribers: {error}", 0.0, "", "served", float(size), MISSED, goal=1.0)]
 
 
 def _figures(size: int) -> Iterator[Figure]:
@@ -83,7 +93,10 @@ def _figures(size: int) -> Iterator[Figure]:
     yield Figure("P8", f"{name}: memory each", live.kib_each, "KiB", "limit", 16.0, live.kib_each / 16, goal=1.0)
     connect = live.connect_each
     yield Figure("P8", f"{name}: connect each", connect, "us CPU", "limit", 300.0, connect / 300, goal=1.0)
-    yield Figure("-", f"{name}: kill amid changes, last client", live.kill_ms, "ms")
+    limit = SKEW_LIMITS_MS.get(size, SKEW_LIMITS_MS[5_000])
+    goal = 1.0 if size in SKEW_LIMITS_MS else None
+    killed = f"{name}: kill right behind three changes, last client"
+    yield Figure("P8", killed, live.kill_ms, "ms", "limit", limit, live.kill_ms / limit, goal=goal)
 
 
 def _live(size: int) -> Measured:
