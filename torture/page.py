@@ -20,6 +20,7 @@ READS: Final = {
     "redis_reads": "copies in Redis",
     "gate_polls": "polls of Runners' gates",
 }
+CLOSED: Final = ("worlds closed by kill", "worlds closed by trip")
 
 _ABOUT_RUNS: Final = (
     "Minutes count those with mutants too, whose figures are not in here. Load is what waits for each processor at the "
@@ -65,11 +66,18 @@ def _summary(total: Tally, stored: list[Mapping[str, Any]]) -> str:
         ("effects duplicated", str(total.problems_of("duplicated"))),
         ("worlds stuck", str(total.problems_of("stuck"))),
         ("run ids used again, for the same or another request", f"{total.counts['reused ids']:,}"),
+        ("two people acting at one moment", f"{sum(total.counts[name] for name in total.counts if _is_race(name)):,}"),
+        ("requests again over HTTP, after the web process died", f"{total.counts['retried posts']:,}"),
+        ("worlds closed by a kill or a tripped circuit", f"{sum(total.counts[name] for name in CLOSED):,}"),
         ("recovery after a death, from the end of the worker's lease", _quantiles(total.recoveries)),
         ("the same, while everything else failed too", _quantiles(total.stormy_recoveries)),
         ("kill, until committed", _quantiles(total.kill_latencies)),
     ]
     return _table(("figure", "value"), rows)
+
+
+def _is_race(name: str) -> bool:
+    return name.startswith("races: ")
 
 
 def _points(total: Tally) -> str:

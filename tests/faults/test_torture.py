@@ -103,9 +103,11 @@ def test_figures_of_several_storms_add_up_to_one_page() -> None:
     first = Tally(seeds=["a"], recoveries=[1.0])
     first.count("applies", 3)
     first.killed_at("request.before_commit")
+    first.count("races: two approvals", 2)
     first.mutants["B2"] = "a fenced process moved a run (I6)"
     second = Tally(seeds=["b"], recoveries=[3.0])
     second.count("applies", 4)
+    second.count("races: approve and abort")
     second.problem("lost", "an acknowledged request is gone")
     reports = [one.to_json() | {"database": "sqlite", "seconds": 60.0} for one in (first, second)]
 
@@ -114,4 +116,5 @@ def test_figures_of_several_storms_add_up_to_one_page() -> None:
     assert (total.counts["applies"], total.seeds, total.recoveries) == (7, ["a", "b"], [1.0, 3.0])
     assert "| applies | 7 () |" in text
     assert "| requests lost | 1 |" in text
+    assert "| two people acting at one moment | 3 |" in text
     assert "| B2 | a step does not check its epoch | a fenced process moved a run (I6) |" in text
