@@ -18,7 +18,7 @@ HISTORY: Final = 100
 HISTORIES: Final = 7
 
 
-def play(stage: Stage, seed: int, *, shrink: bool = True) -> None:
+def play(stage: Stage, seed: int, *, shrink: bool = True, steps: int = HISTORY) -> None:
     """Play some histories; one that fails is cut down to the acts that it takes, unless there is no time to.
 
     Raises:
@@ -28,7 +28,7 @@ def play(stage: Stage, seed: int, *, shrink: bool = True) -> None:
         machine_on(stage),
         settings=settings(
             max_examples=HISTORIES,
-            stateful_step_count=HISTORY,
+            stateful_step_count=steps,
             deadline=None,
             database=None,
             phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),
