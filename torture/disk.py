@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -34,11 +33,15 @@ class SmallDisk:
         _run(["rm", "-r", str(aside)])
 
     def fill(self) -> None:
-        """Leave no byte free."""
-        with suppress(OSError), (self._folder / _BALLAST).open("ab") as ballast:
-            while (free := self._free()) > 0:
-                os.posix_fallocate(ballast.fileno(), ballast.tell(), free)
-                ballast.seek(0, os.SEEK_END)
+        """Leave no byte free, whoever else writes meanwhile."""
+        with (self._folder / _BALLAST).open("ab") as ballast:
+            piece = self._free()
+            while piece > 0:
+                try:
+                    os.posix_fallocate(ballast.fileno(), os.fstat(ballast.fileno()).st_size, piece)
+                    piece = self._free()
+                except OSError:  # somebody was faster
+                    piece = min(piece // 2, self._free())
 
     def empty(self) -> None:
         """Give all back that was filled."""

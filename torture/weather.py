@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing, suppress
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import psycopg
 import redis
@@ -28,6 +28,9 @@ Fault = Callable[[], object]
 LONGEST_LEASES: Final = 3.0
 """How long a fault lasts at most, in leases."""
 
+LOG_SHARE: Final = 0.4
+LOG_FILES: Final = 12
+"""More than PostgreSQL keeps ready for its log."""
 TAKEN_SECONDS: Final = (1.0, 3.0)
 """For how long all connections are taken."""
 
@@ -146,7 +149,12 @@ class Weather:
         self._servers.database.start_again()
 
     def _fill_disk(self, disk: SmallDisk) -> None:
+        """Fill it; where there is no room for a PostgreSQL's log either, the server ends."""
         disk.fill()
+        if self._servers.database.vendor == "postgres" and self._dice.random() < LOG_SHARE:
+            with suppress(psycopg.Error), closing(self._connect()) as client:
+                for _ in range(LOG_FILES):
+                    client.execute("SELECT pg_switch_wal(), pg_current_xact_id()")
         time.sleep(self._length())
         disk.empty()
         time.sleep(self._stage.lease_seconds)
@@ -173,8 +181,11 @@ class Weather:
         with ExitStack() as taken:
             with suppress(psycopg.OperationalError):
                 while True:
-                    taken.enter_context(closing(psycopg.connect(self._servers.database.settings["DATABASE_URL"])))
+                    taken.enter_context(closing(self._connect()))
             time.sleep(self._dice.uniform(*TAKEN_SECONDS))
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        return psycopg.connect(self._servers.database.settings["DATABASE_URL"], autocommit=True)
 
     def _execute(self, statement: str, *parameters: float) -> None:
         def run() -> None:
