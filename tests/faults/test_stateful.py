@@ -7,13 +7,13 @@ import os
 import pytest
 import redis
 
-from tests.faults.extended import EXTENDED
+from tests.faults.extended import EXTENDED, longer_when_extended
 from tests.faults.stateful_clock import Clock
 from tests.faults.stateful_ground import Ground
 from tests.faults.stateful_play import play
 from tests.faults.stateful_stage import Record, Stage
 
-pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.django_db, longer_when_extended, pytest.mark.slow, pytest.mark.timeout(3600)]
 STEPS = int(os.environ.get("QW_TEST_STATEFUL_STEPS", "5000" if EXTENDED else "1000"))
 FIRST_SEED = int(os.environ.get("QW_TEST_STATEFUL_SEED", "0"))
 MET = {"requested", "queued", "draining", "done", "cancelled"}

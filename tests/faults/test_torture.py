@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tests.architecture.source import ROOT
-from tests.faults.extended import EXTENDED, only_extended
+from tests.faults.extended import EXTENDED, longer_when_extended, only_extended
 from torture.page import page
 from torture.tally import Tally, added, quantile
 
@@ -46,10 +46,11 @@ def recovered_in_time(report: dict[str, Any], *, overload: float) -> bool:
     return bool(stormy if EXTENDED else calm) and in_time
 
 
+@longer_when_extended
 @pytest.mark.slow
 @pytest.mark.fault
 @pytest.mark.postgres
-@pytest.mark.timeout(900 if EXTENDED else 300)
+@pytest.mark.timeout(1200 if EXTENDED else 300)
 def test_nothing_is_opened_lost_or_doubled_while_processes_die_on_postgresql(tmp_path: Path) -> None:
     weather = ("--weather",) if EXTENDED else ()
     words = ("--minutes", "0.6", "--kills", str(KILLS), "--worlds", "4", "--seed", "suite", *weather)

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import errno
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import redis
@@ -61,6 +64,21 @@ def test_file_of_an_instance_closes_that_one_only(applied: World, alice: User) -
 
     assert activation_of(world_id=applied.id, key=BETTER).envelope.active
     assert (gate_of(applied) == ("closed", "killed")) == kill_file.are_used()
+
+
+@pytest.mark.django_db
+def test_kill_whose_file_takes_no_word_closes_the_whole_world(
+    applied: World, alice: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not kill_file.are_used():
+        pytest.skip("files are SQLite's")
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", Mock(side_effect=[full, None]))
+        drop(applied, alice, GOOD.text)
+
+    assert gate_of(applied) == ("closed", "killed")
+    assert [path.stat().st_size for path in kill_file.filed_kills()[0].path.parent.iterdir()] == [0]
 
 
 @pytest.mark.django_db

@@ -46,18 +46,19 @@ def are_used() -> bool:
 
 
 def drop(*, world_id: str, scope: str, act: Act) -> FiledKill:
-    """Write the file of a kill; from here on every answer is closed, also after a crash of this process or machine."""
+    """Write the file of a kill; from here on every answer is closed, also after a crash of this process or machine.
+
+    Where the disk takes no more words an empty file must do: it kills the whole world.
+    """
     folder = _folder()
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     told = sha256(f"{scope}\0{act.actor}".encode()).hexdigest()[:16]
     path = folder / f"{world_id}.{told}{SUFFIX}"
     body = {"scope": scope, "actor": act.actor, "reason": act.reason, "at": act.now.isoformat()}
-    draft = folder / f".{path.name}.{os.getpid()}"
-    with draft.open("w", encoding="utf-8") as file:
-        json.dump(body | {"request_id": act.request_id}, file)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
+    try:
+        _write(path, json.dumps(body | {"request_id": act.request_id}))
+    except OSError:
+        path.touch(mode=0o600)
     _sync(folder)
     return FiledKill(path, world_id, scope, act.actor, act.reason, act.now, act.request_id)
 
@@ -73,6 +74,19 @@ def filed_kills(world_id: str | None = None) -> tuple[FiledKill, ...]:
 def remove(kill: FiledKill) -> None:
     """Take the file of a kill away, once its row is committed."""
     kill.path.unlink(missing_ok=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file that nobody sees before it is whole and on the disk."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with draft.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _folder() -> Path:
