@@ -154,7 +154,7 @@ def get_apply_run(world_id: str, run_id: str) -> ApplyRun:
         RunNotFoundError: the world has no such run.
     """
     run = (
-        ApplyRun.objects.select_related("world__policy", "policy", "evaluation", "reduce_run")
+        ApplyRun.objects.select_related("world", "policy", "evaluation", "reduce_run")
         .defer("evaluation__inputs_json", "evaluation__envelope", "reduce_run__plan")
         .filter(world_id=world_id, run_id=run_id)
         .first()
@@ -183,9 +183,24 @@ def members_of(world_id: str, generation: int) -> dict[InstanceKey, Member]:
         "instance__withdrawn_at",
     )
     members = [Member(row[0], InstanceKey(row[1], Side(row[2])), *row[3:]) for row in rows]
-    if not members and not ActivationSet.objects.filter(world=world_id, generation=generation).exists():
-        raise GenerationNotFoundError(world_id, generation)
+    if not members:
+        _check_generation(world_id, generation)
     return {member.key: member for member in members}
+
+
+def content_of(world_id: str, generation: int) -> ActiveSet:
+    """Return who is in at what weight in one generation; generation 0 is empty.
+
+    Raises:
+        GenerationNotFoundError: the world never had that generation.
+    """
+    if generation == 0:
+        return EMPTY_SET
+    entries = ActivationEntry.objects.filter(set__world=world_id, set__generation=generation)
+    rows = entries.values_list("instance__strategy_id", "instance__side", "weight")
+    if not rows:
+        _check_generation(world_id, generation)
+    return active_set({InstanceKey(name, Side(side)): weight for name, side, weight in rows})
 
 
 def set_of(members: Mapping[InstanceKey, Member]) -> ActiveSet:
@@ -234,3 +249,8 @@ def positions_of(worlds: Iterable[World]) -> dict[str, Position]:
     return {
         world.id: Position(world.incarnation, world.sequence, kills.get(chain, 0)) for chain, world in chains.items()
     }
+
+
+def _check_generation(world_id: str, generation: int) -> None:
+    if not ActivationSet.objects.filter(world=world_id, generation=generation).exists():
+        raise GenerationNotFoundError(world_id, generation)

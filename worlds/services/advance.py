@@ -43,6 +43,8 @@ from worlds.stores.clock import database_now
 
 MAX_STEPS: Final = 12
 MOVED_COLUMNS: Final = (*RUN_COLUMNS, "state_changed_at", "state_reason", "result", "target_generation")
+CHANGING_COLUMNS: Final = (*MOVED_COLUMNS, "auto", "approvals_needed", "approval_round", "approval_expires_at")
+"""All of a run's row but what it was made of."""
 _AUDIT_KINDS: Final = {
     RunState.QUEUED: "apply.queued",
     RunState.FREEZING: "apply.freezing",
@@ -68,10 +70,14 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class Worker:
-    """Who carries a run forward in one call: under which epoch, None before its claim, and what it did."""
+    """Who carries a run forward in one call: under which epoch, None before its claim, and what it did.
+
+    ``run`` is the row as the last step left it; what never changes of it is read once.
+    """
 
     epoch: int | None = None
     has_changed_gates: bool = False
+    run: ApplyRun | None = None
 
 
 def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
@@ -104,7 +110,7 @@ def fire_event(*, world_id: str, run_id: str, event: Event, act: Act) -> ApplyRu
     An event that is not possible in the run's state moves nothing; compare the state of the returned run.
     """
     world = locked_world(world_id, alive=False)
-    run = get_apply_run(world_id, run_id)
+    run = _locked_run(world, run_id, None)
     view = view_of(run)
     facts = step_facts(event=event, world=world, run=run, view=view, epoch=view.epoch, now=act.now)
     transition = fire(event, view, facts, act.now, timings=timings_of(world, now=act.now))
@@ -124,7 +130,7 @@ def _step(world_id: str, run_id: str, worker: Worker, act: Act) -> bool:
     """
     world = locked_world(world_id, alive=False)
     act = _now(act)
-    run = get_apply_run(world_id, run_id)
+    run = worker.run = _locked_run(world, run_id, worker.run)
     if run.state in TERMINAL_STATES:
         _note_fenced(run, worker.epoch, act)
         return False
@@ -145,6 +151,16 @@ def _step(world_id: str, run_id: str, worker: Worker, act: Act) -> bool:
     worker.epoch = after.epoch
     worker.has_changed_gates |= transition.visible
     return after.state not in TERMINAL_STATES
+
+
+def _locked_run(world: World, run_id: str, known: ApplyRun | None) -> ApplyRun:
+    """Return the run as it is under the world's lock; of one that is known only what may change is read again."""
+    if known is None:
+        known = get_apply_run(world.id, run_id)
+    else:
+        known.refresh_from_db(fields=CHANGING_COLUMNS)
+    known.world = world
+    return known
 
 
 def _claim(world: World, run: ApplyRun, view: RunView, timings: Timings, act: Act) -> RunView | None:

@@ -35,7 +35,7 @@ from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.approval import AutoFacts, AutoLimits, auto_refusal
 from qmtl_worlds.lifecycle.plan import same_change
 from worlds.models import ActivationSet, ApplyRun, PolicyChange, PolicyVersion, World
-from worlds.selectors import members_of, policy_in_force, position_of, set_of
+from worlds.selectors import content_of, policy_in_force, position_of
 from worlds.services.budgets import broken_budgets
 from worlds.services.changes import locked_world
 from worlds.services.compat_plans import free_plan
@@ -188,7 +188,7 @@ def plan_of(*, world: World, policy: PolicyVersion, evaluation: AuditRun) -> Tra
             evaluated_generation=base,
             generation=world.generation,
         )
-    return _transition(world, policy, set_of(members_of(world.id, world.generation)), decision)
+    return _transition(world, policy, content_of(world.id, world.generation), decision)
 
 
 def may_go_ahead(*, world: World, plan: TransitionPlan, policy: PolicyVersion, act: Act) -> bool:

@@ -55,7 +55,9 @@ def exposures_of(*, world_id: str, keys: Iterable[InstanceKey], evaluations: Ite
     """Return sectors from the register, leverages and correlations from the evaluations' records; later ones count."""
     wanted = frozenset(keys)
     bound = StrategyInstance.objects.filter(world_id=world_id, strategy_id__in={key.strategy_id for key in wanted})
-    sectors = {one.key: one.sector for one in bound.order_by("bound_at", "id") if one.key in wanted and one.sector}
+    rows = bound.order_by("bound_at", "id").values_list("strategy_id", "side", "sector")
+    known = ((InstanceKey(name, Side(side)), sector) for name, side, sector in rows)
+    sectors = {key: sector for key, sector in known if key in wanted and sector}
     leverages: dict[InstanceKey, float] = {}
     correlations: dict[tuple[InstanceKey, InstanceKey], float] = {}
     for recorded in map(_recorded, evaluations):

@@ -9,7 +9,7 @@ from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.plans import ChangeReason, TransitionPlan, active_set
 from strategies.models import StrategyInstance
 from worlds.models import PolicyVersion, World
-from worlds.selectors import members_of, set_of
+from worlds.selectors import content_of
 from worlds.services.run_rows import compiled
 
 
@@ -28,7 +28,7 @@ def free_plan(
     Raises:
         InputInvalidError: an instance is named twice, or is not bound.
     """
-    before = set_of(members_of(world.id, world.generation))
+    before = content_of(world.id, world.generation)
     after, leaving = dict(before.weights), frozenset(deactivate)
     bound = _bound(world)
     for key in activate:

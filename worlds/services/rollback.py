@@ -19,7 +19,7 @@ from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.holds import HoldKind, barred
 from qmtl_worlds.lifecycle.rollback import RollbackPreview, preview, rollback_plan
 from worlds.models import World
-from worlds.selectors import Member, get_world, members_of, policy_in_force, set_of
+from worlds.selectors import Member, content_of, get_world, members_of, policy_in_force, set_of
 from worlds.services.apply import Requested, find_known
 from worlds.services.budgets import caps_of, evaluations_behind, exposures_of
 from worlds.services.changes import locked_world
@@ -108,7 +108,7 @@ def _request(world_id: str, request: RollbackRequest, act: Act) -> Requested | S
 
 
 def _plan(world: World, request: RollbackRequest, now: datetime) -> TransitionPlan:
-    before = set_of(members_of(world.id, world.generation))
+    before = content_of(world.id, world.generation)
     after = _preview(world, request.to_generation, now).content
     plan = TransitionPlan(world.id, world.generation, policy_in_force(world).checksum, before, after)
     return rollback_plan(plan)
@@ -119,7 +119,7 @@ def _preview(world: World, to_generation: int, now: datetime) -> RollbackPreview
     evaluations = evaluations_behind(world_id=world.id, generation=to_generation, newest=newest_ok_run(world.id))
     return preview(
         set_of(target),
-        current=set_of(members_of(world.id, world.generation)),
+        current=content_of(world.id, world.generation),
         barred=_barred(world, target, now),
         caps=caps_of(policy_in_force(world)),
         exposures=exposures_of(world_id=world.id, keys=target, evaluations=evaluations),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime
+from typing import Final
 
 from django.db.models import QuerySet
 
 from audit.models import AuditRun, AuditRunState, RunKind
-from qmtl_worlds.contracts.ids import InstanceKey
+from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.plans import ActiveSet, active_set
 from qmtl_worlds.contracts.states import RunState
 from qmtl_worlds.lifecycle import guards
@@ -19,7 +20,7 @@ from qmtl_worlds.lifecycle.plan import gaining
 from qmtl_worlds.lifecycle.run import RunView, StepFacts, target_content
 from strategies.models import StrategyInstance
 from worlds.models import ApplyRun, World
-from worlds.selectors import Member, holds_of, members_of, set_of
+from worlds.selectors import Member, content_of, holds_of, members_of
 from worlds.services.approval_facts import enough_approvals
 from worlds.services.budgets import satisfies_budgets
 from worlds.services.drain_watch import watched_seconds
@@ -27,16 +28,18 @@ from worlds.services.run_rows import hold_of
 from worlds.stores.clock import world_now
 from worlds.stores.kill_file import filed_kills
 
+OF_POLICY: Final = (guards.policy_current, guards.policy_changed)
+
 
 def step_facts(*, event: Event, world: World, run: ApplyRun, view: RunView, epoch: int, now: datetime) -> StepFacts:
     """Read everything that ``event`` may ask; each answer is the closed one unless the rows prove otherwise."""
-    current = set_of(members_of(world.id, world.generation))
+    current = content_of(world.id, world.generation)
     target = target_content(view, current)
     return StepFacts(
         epoch=epoch,
         current=current,
         holds=world_holds(world),
-        policy_checksum=run.world.policy.checksum if run.world.policy else "",
+        policy_checksum=world.policy.checksum if asks(event, view, *OF_POLICY) and world.policy else "",
         approved=asks(event, view, guards.approved, guards.unapproved) and enough_approvals(run, now=now),
         admissible=_admissible(world, run, gaining(current, target), now)
         if asks(event, view, guards.gains_fresh, guards.gains_stale)
@@ -78,18 +81,22 @@ def newest_ok_run(world_id: str) -> AuditRun | None:
 def fresh_keys(*, world: World, keys: Iterable[InstanceKey], now: datetime) -> frozenset[InstanceKey]:
     """Return those of ``keys`` that are bound, wanted and fresh by the world's clock."""
     fresh = _bound(world, keys).filter(fresh_until__gte=world_now(world, now=now))
-    return frozenset(instance.key for instance in fresh)
+    return _keys_of(fresh)
 
 
 def still_bound(*, world: World, members: Mapping[InstanceKey, Member]) -> frozenset[InstanceKey]:
     """Return those of ``members`` that are bound and wanted, under the params that they had: others are others."""
-    bound = frozenset(instance.key for instance in _bound(world, members))
+    bound = _keys_of(_bound(world, members))
     return frozenset(key for key, member in members.items() if key in bound and member.withdrawn_at is None)
 
 
 def _bound(world: World, keys: Iterable[InstanceKey]) -> QuerySet[StrategyInstance]:
     names = {key.strategy_id for key in keys}
     return StrategyInstance.objects.filter(world=world, strategy_id__in=names, withdrawn_at=None, wanted=True)
+
+
+def _keys_of(instances: QuerySet[StrategyInstance]) -> frozenset[InstanceKey]:
+    return frozenset(InstanceKey(name, Side(side)) for name, side in instances.values_list("strategy_id", "side"))
 
 
 def _watched_seconds(world: World, view: RunView) -> float:
@@ -120,7 +127,7 @@ def _admissible(world: World, run: ApplyRun, keys: Iterable[InstanceKey], now: d
     if run.rollback_to is not None:
         return fresh & still_bound(world=world, members=members_of(world.id, run.rollback_to))
     known = _bound(world, keys).filter(bound_at__lte=run.evaluation.started_at if run.evaluation else run.requested_at)
-    return fresh & _eligible(world.id) & frozenset(instance.key for instance in known)
+    return fresh & _eligible(world.id) & _keys_of(known)
 
 
 def _eligible(world_id: str) -> frozenset[InstanceKey]:
