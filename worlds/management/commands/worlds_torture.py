@@ -25,6 +25,9 @@ class Command(BaseCommand):
         parser.add_argument("--kills", type=int, default=0, help="go on until so many processes died at failpoints")
         parser.add_argument("--worlds", type=int, default=6)
         parser.add_argument("--calm", action="store_true", help="only deaths at failpoints, nothing else")
+        parser.add_argument("--strikes", default="", help="of the faults beside them these only, by name")
+        parser.add_argument("--small-disk", action="store_true", help="let the database's disk run full; takes root")
+        parser.add_argument("--restore", action="store_true", help="no storm: put an old backup back while Runners ask")
         parser.add_argument("--mutants", default="", help="B1,B2,...: do it wrong in these ways and expect to notice")
         parser.add_argument("--report", type=Path, help="a file that gets a line of JSON, so that runs add up")
         parser.add_argument(
@@ -43,9 +46,10 @@ class Command(BaseCommand):
 
 def _words(options: dict[str, Any]) -> list[str]:
     words = [] if options["calm"] else ["--weather"]
+    words += [f"--{name.replace('_', '-')}" for name in ("small_disk", "restore") if options[name]]
     if options["report"] is not None:
         options = {**options, "report": options["report"].resolve()}
-    for name in ("minutes", "seed", "database", "kills", "worlds", "mutants", "report"):
+    for name in ("minutes", "seed", "database", "kills", "worlds", "strikes", "mutants", "report"):
         if options[name] not in {None, ""}:
             words += [f"--{name}", str(options[name])]
     return words
