@@ -9,10 +9,11 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from qmtl_worlds.contracts.lease import Position
+from qmtl_worlds.lifecycle.holds import HoldKind
 from torture.history import Commit
 
 CLOCK_TOLERANCE: Final = 0.003
@@ -170,7 +171,7 @@ class Ledger:
         floor = self._floor(world, told.asked - told.stale_seconds)
         if floor is not None and told.position < floor:
             self._violated("I1/I6", told.world_id, "an answer is older than what was known", told=told, known=floor)
-        commit = world.commits.get(told.position)
+        commit = _committed(world, told.position)
         if commit is None:
             self._violated("I2", told.world_id, "an answer was never committed", told=told)
             return
@@ -182,7 +183,7 @@ class Ledger:
 
     def _judge_copy(self, told: Copy) -> None:
         world = self._worlds[told.world_id]
-        commit = world.commits.get(told.position)
+        commit = _committed(world, told.position)
         if commit is None:
             self._violated("I2", told.world_id, "Redis holds what was never committed", told=told)
             return
@@ -197,7 +198,7 @@ class Ledger:
 
     def _judge_held(self, told: Held) -> None:
         world = self._worlds[told.world_id]
-        granted = world.commits.get(told.position)
+        granted = _committed(world, told.position)
         if granted is None:
             self._violated("I2", told.world_id, "a permission was never committed", held=told)
             return
@@ -234,6 +235,24 @@ class Ledger:
     def _violated(self, invariant: str, world_id: str, what: str, **evidence: object) -> None:
         shown = {name: str(value) for name, value in evidence.items()}
         self.violations.append(Violation(invariant, world_id, what, shown))
+
+
+def _committed(world: _World, position: Position) -> Commit | None:
+    """Return the state of a position; that of a change beside which somebody killed is made of both their rows.
+
+    A kill waits for nobody: neither it nor a change that is under way meanwhile sees the other when it writes its row,
+    and what is committed by both is in no row.
+    """
+    if found := world.commits.get(position):
+        return found
+    before = [world.commits[at] for at in world.positions if at < position and at.incarnation == position.incarnation]
+    own = [one for one in before if one.position.sequence == position.sequence]
+    kills = [one for one in before if one.position.hold_sequence == position.hold_sequence]
+    if not own or not kills:
+        return None
+    last = own[-1]
+    killed = {hold for one in kills for hold in one.holds if hold[0] == HoldKind.KILL}
+    return replace(last, position=position, holds=last.holds | killed)
 
 
 def _told_at(told: Answer | Held | Copy) -> float:

@@ -70,6 +70,18 @@ def test_answer_of_a_state_that_never_was_is_a_violation(ledger: Ledger) -> None
     assert found(ledger, replace(RIGHT, position=at(11))) == ["an answer was never committed"]
 
 
+def test_answer_after_a_kill_beside_a_change_is_made_of_both(ledger: Ledger) -> None:
+    """The change to 24 was under way when somebody killed: its row knows no kill, and the kill's knows no 24."""
+    kill = Commit(30, W, Position(1, 23, 1), 2, frozenset({("kill", "closed", "")}), 23.5)
+    for one in (kill, commit(24, 3)):
+        ledger.commit(one, seen_at=24.0)
+    killed = Answer("api", W, KEY, Position(1, 24, 1), 3, active=False, weight=0.0, asked=24.1, at=24.2)
+
+    assert found(ledger, killed) == []
+    assert found(ledger, replace(killed, active=True, weight=0.3)) == ["an answer is not what was committed"]
+    assert found(ledger, replace(killed, position=Position(1, 24, 2)))[1:] == ["an answer was never committed"]
+
+
 def test_answer_older_than_what_was_known_before_it_was_asked_for_is_a_violation(ledger: Ledger) -> None:
     late = replace(RIGHT, asked=20.2, at=20.3)
 
