@@ -33,6 +33,8 @@ class WorldMachine(ClosingRules):
         if story == "overridden":
             self.act("override", "alice", KEYS[0], Laying(active=False, seconds=20))
             self.act("override", "dave", KEYS[1], Laying(active=True, weight=0.05))
+            self.act("override", "dave", KEYS[1], Laying(active=True))
+            self.act("grant", 1, "dave")
         if story == "tripped":
             self.act("value", 100.0)
             self.clock.wait(1.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
 import hypothesis
@@ -14,11 +15,19 @@ from hypothesis.stateful import get_state_machine_test
 from tests.faults.stateful_machine import machine_on
 from tests.faults.stateful_stage import Stage
 
-HISTORY: Final = 100
-HISTORIES: Final = 7
+
+@dataclass(frozen=True, slots=True)
+class Length:
+    """How many histories are played of one seed, and of how many steps each is at most."""
+
+    histories: int = 8
+    steps: int = 50
 
 
-def play(stage: Stage, seed: int, *, shrink: bool = True, steps: int = HISTORY) -> None:
+LENGTH: Final = Length()
+
+
+def play(stage: Stage, seed: int, *, shrink: bool = True, length: Length = LENGTH) -> None:
     """Play some histories; one that fails is cut down to the acts that it takes, unless there is no time to.
 
     Raises:
@@ -27,8 +36,8 @@ def play(stage: Stage, seed: int, *, shrink: bool = True, steps: int = HISTORY) 
     test = get_state_machine_test(
         machine_on(stage),
         settings=settings(
-            max_examples=HISTORIES,
-            stateful_step_count=steps,
+            max_examples=length.histories,
+            stateful_step_count=length.steps,
             deadline=None,
             database=None,
             phases=(Phase.generate, Phase.shrink) if shrink else (Phase.generate,),

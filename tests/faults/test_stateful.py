@@ -18,7 +18,7 @@ STEPS = int(os.environ.get("QW_TEST_STATEFUL_STEPS", "5000" if EXTENDED else "10
 FIRST_SEED = int(os.environ.get("QW_TEST_STATEFUL_SEED", "0"))
 MET = {"requested", "queued", "draining", "done", "cancelled"}
 DONE = {
-    *("grant ok", "grant SelfApprovalError", "override ok", "reject ok", "reset ok"),
+    *("grant ok", "grant SelfApprovalError", "override ok", "reset ok"),
     *("acknowledge ok", "suspend ok", "take_up ok"),
 }
 

@@ -14,7 +14,7 @@ from django.db import DatabaseError
 from tests.faults.extended import only_extended
 from tests.faults.stateful_clock import Clock
 from tests.faults.stateful_ground import Ground
-from tests.faults.stateful_play import play
+from tests.faults.stateful_play import Length, play
 from tests.faults.stateful_stage import Record, Stage
 from worlds.services import (
     active_sets,
@@ -33,7 +33,7 @@ from worlds.work import tick
 
 pytestmark = [pytest.mark.django_db, pytest.mark.slow, pytest.mark.timeout(600)]
 MOST_SEEDS: Final = 8
-STEPS: Final = 40
+LENGTH: Final = Length(histories=7, steps=40)
 FIRST_SEEDS: Final = {"an approval outlives the right to give it": 6, "an override never ends": 2}
 """Where to begin with mistakes that show in few histories: seeds that are known to notice, so that it takes seconds."""
 NOTICED: Final = (AssertionError, DatabaseError)
@@ -59,7 +59,7 @@ def no_run(*_arguments: object, **_named: object) -> None:
 
 def play_until_noticed(stage: Stage, first: int) -> None:
     for seed in range(first, first + MOST_SEEDS):
-        play(stage, seed, shrink=False, steps=STEPS)
+        play(stage, seed, shrink=False, length=LENGTH)
 
 
 MUTANTS: Final[dict[str, tuple[ModuleType, str, Callable[..., Any]]]] = {
