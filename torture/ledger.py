@@ -173,7 +173,10 @@ class Ledger:
             self._violated("I1/I6", told.world_id, "an answer is older than what was known", told=told, known=floor)
         commit = _committed(world, told.position)
         if commit is None:
-            self._violated("I2", told.world_id, "an answer was never committed", told=told)
+            near = [at.text for at in world.positions if at.sequence == told.position.sequence or at > told.position][
+                :4
+            ]
+            self._violated("I2", told.world_id, "an answer was never committed", told=told, near=near)
             return
         weight = 0.0 if told.reason in UNPROVEN else self.permitted(commit, told.key)
         if (told.generation, told.active, told.weight) != (commit.generation, weight > 0, weight):
@@ -245,14 +248,18 @@ def _committed(world: _World, position: Position) -> Commit | None:
     """
     if found := world.commits.get(position):
         return found
-    before = [world.commits[at] for at in world.positions if at < position and at.incarnation == position.incarnation]
-    own = [one for one in before if one.position.sequence == position.sequence]
+    before = [world.commits[at] for at in world.positions if at < position]
+    own = [one for one in before if _order(one.position) == _order(position)]
     kills = [one for one in before if one.position.hold_sequence == position.hold_sequence]
     if not own or not kills:
         return None
     last = own[-1]
     killed = {hold for one in kills for hold in one.holds if hold[0] == HoldKind.KILL}
     return replace(last, position=position, holds=last.holds | killed)
+
+
+def _order(position: Position) -> tuple[int, int]:
+    return position.incarnation, position.sequence
 
 
 def _told_at(told: Answer | Held | Copy) -> float:

@@ -82,6 +82,17 @@ def test_answer_after_a_kill_beside_a_change_is_made_of_both(ledger: Ledger) -> 
     assert found(ledger, replace(killed, position=Position(1, 24, 2)))[1:] == ["an answer was never committed"]
 
 
+def test_answer_after_a_kill_beside_a_fence_is_made_of_both(ledger: Ledger) -> None:
+    boot = ("boot", "closed", "")
+    kill = Commit(30, W, Position(1, 23, 1), 2, frozenset({("kill", "closed", "")}), 23.5)
+    fence = Commit(31, W, at(24, 2), 2, frozenset({boot}), 23.6)
+    for one in (kill, fence):
+        ledger.commit(one, seen_at=24.0)
+    closed = Answer("api", W, KEY, Position(2, 24, 1), 2, active=False, weight=0.0, asked=24.1, at=24.2)
+
+    assert found(ledger, closed) == []
+
+
 def test_answer_older_than_what_was_known_before_it_was_asked_for_is_a_violation(ledger: Ledger) -> None:
     late = replace(RIGHT, asked=20.2, at=20.3)
 
