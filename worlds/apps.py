@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core.checks import Tags, register
+from django.db.models.signals import post_migrate, pre_migrate
 
 from audit.triggers import AppendOnly, Guarded, Immutable, protect
-from worlds import checks
+from worlds import checks, migrating
 
 _INCIDENT = {"sqlite": "json_extract(r.parameters, '$.incident')", "postgresql": "r.parameters ->> 'incident'"}
 _UNGRANTED = (
@@ -42,6 +43,8 @@ class WorldsConfig(AppConfig):
             Immutable("worlds_reopening", when="OLD.state <> 'requested'"),
             Immutable("worlds_applyrun", when="OLD.state IN ('done', 'cancelled', 'rolled_back')"),
         )
+        pre_migrate.connect(migrating.take_time, sender=self)
+        post_migrate.connect(migrating.take_no_more_time, sender=self)
         register(checks.check_dev_open, Tags.security, deploy=True)
         register(checks.check_failpoints, Tags.security, deploy=True)
         register(checks.check_database_role, Tags.database, deploy=True)
