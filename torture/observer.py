@@ -22,7 +22,7 @@ from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.sdk.client import WorldsClient
 from qmtl_worlds.sdk.errors import SdkError
 from torture.fencing import Fences
-from torture.history import HistoryReader, clock_offset
+from torture.history import Commit, HistoryReader, clock_offset
 from torture.ledger import UNPROVEN, Answer, Copy, Held, Ledger, Violation
 from torture.people import MEMBERS
 from worlds.models import ActivationEntry
@@ -87,21 +87,24 @@ class Observer:
     def _look_at_history(self) -> None:
         looked_at = time.monotonic()
         try:
-            commits, steps = self._reader.commits(), self._reader.steps()
+            self._take_commits(self._reader.commits())  # at once: they are read but once
+            steps = self._reader.steps()
         except (DatabaseError, InterfaceError):
             self.counts["history_away"] += 1
             connection.close()
             return
+        for step in steps:
+            if step.world_id in self._watched:
+                self.fences.step(step)
+        with suppress(DatabaseError, InterfaceError):
+            self.ledger.settle(looked_at=looked_at)
+
+    def _take_commits(self, commits: Sequence[Commit]) -> None:
         seen_at = time.monotonic()
         for commit in commits:
             if commit.world_id in self._watched:
                 self.ledger.commit(commit, seen_at=seen_at)
-        for step in steps:
-            if step.world_id in self._watched:
-                self.fences.step(step)
         self.counts["commits"] += len(commits)
-        with suppress(DatabaseError, InterfaceError):
-            self.ledger.settle(looked_at=looked_at)
 
     def _take_answers(self) -> None:
         """Take in what the API was asked and answered since the last turn."""
