@@ -14,7 +14,7 @@ from worlds.stores import clock as database_clock
 
 START: Final = datetime(2026, 3, 9, 14, tzinfo=UTC)
 _WATCHED_BY: Final = (activation, drain_watch, gate_facts)
-_QUESTIONS: Final = cast("dict[str, str]", vars(database_clock)["_SQL"])
+_EXPRESSIONS: Final = cast("dict[str, str]", vars(database_clock)["_NOW"])
 
 
 class Clock:
@@ -37,8 +37,8 @@ class Clock:
     def tell(self) -> None:
         """Let the database say this time, whoever asks it."""
         text = self.now.isoformat(sep=" ", timespec="microseconds")
-        _QUESTIONS["postgresql"] = f"SELECT TIMESTAMPTZ '{text}'"
-        _QUESTIONS["sqlite"] = f"SELECT '{text.removesuffix('+00:00')}'"
+        _EXPRESSIONS["postgresql"] = f"TIMESTAMPTZ '{text}'"
+        _EXPRESSIONS["sqlite"] = f"'{text.removesuffix('+00:00')}'"
 
 
 @contextlib.contextmanager
@@ -46,7 +46,7 @@ def ruled_by(clock: Clock) -> Iterator[None]:
     """Let the database and everything in the process go by ``clock``."""
     own = SimpleNamespace(monotonic=lambda: clock.monotonic)
     with contextlib.ExitStack() as patches:
-        patches.enter_context(mock.patch.dict(_QUESTIONS))
+        patches.enter_context(mock.patch.dict(_EXPRESSIONS))
         for module in _WATCHED_BY:
             patches.enter_context(mock.patch.object(module, "time", own))
         clock.tell()

@@ -32,9 +32,8 @@ from worlds.admin.world_risk import CircuitView, circuit_view
 from worlds.models import ActivationSet, ApplyRun, PolicyChange, Reopening, World
 from worlds.selectors import Member, holds_of, members_of, overrides_of
 from worlds.services.closings import closing_of
-from worlds.services.gate_facts import world_facts
+from worlds.services.gate_facts import read_world
 from worlds.services.scheduling import schedule_of
-from worlds.stores.clock import world_now
 
 EVENTS_SHOWN: Final = 8
 SETS_SHOWN: Final = 6
@@ -116,7 +115,8 @@ class WorldPage:
 
 def world_page(world: World, *, now: datetime, grants: Grants) -> WorldPage:
     """Read what the page of ``world`` shows at ``now``, the database's time, to whoever has ``grants``."""
-    facts, at = world_facts(world=world, now=now), world_now(world, now=now)
+    reading = read_world(world_id=world.id)
+    facts, at = reading.facts, reading.at
     members, holds, overrides = members_of(world.id, world.generation), holds_of(world.id), overrides_of(world.id)
     caps = {row.scope: row.cap for row in overrides}
     waiting = [*_waiting_reopenings(world, now), *_waiting_runs(world, now), *_waiting_policies(world, now)]

@@ -158,16 +158,13 @@ class Keeper:
         self._due = max(started + self._pause(), now + SERVING_SECONDS)
 
     def _refresh_next(self) -> None:
-        """Look at one world of which there is news."""
+        """Read one world of which there is news."""
         with self._guard:
             world_id = self._changed.pop()
             if self._changed:
                 self._jobs.put(self._refresh_next)
-        positions, started = positions_of([world_id])
         world = self._store.find(world_id)
-        if world is not None and _still_stands(world, positions):
-            world.confirm(at=started)
-        elif world is not None:
+        if world is not None:
             self._reload(world)
 
     def _reload(self, world: LiveWorld) -> None:
@@ -178,7 +175,10 @@ class Keeper:
             world.gone = True
             world.wake()
             return
-        world.replace(snapshot, at=started)
+        if snapshot.facts == world.confirmed.snapshot.facts:
+            world.confirm(at=started)  # what was prepared stays
+        else:
+            world.replace(snapshot, at=started)
 
     def _pause(self) -> float:
         leases = [world.confirmed.snapshot.lease_seconds for world in self._store.worlds.values()]

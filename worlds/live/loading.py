@@ -10,10 +10,10 @@ from audit.chain import kill_chain
 from audit.models import AuditHead
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.lease import Position
-from qmtl_worlds.lifecycle.gate import EntryFacts
-from worlds.live.snapshot import WorldSnapshot
-from worlds.models import OutboxEvent, World
-from worlds.services.gate_facts import entries_of, entry_facts, read_committed
+from worlds.live.snapshot import Entries, WorldSnapshot
+from worlds.models import World
+from worlds.services.gate_facts import completed, entries_of, entry_facts, read_world, with_entries
+from worlds.stores.world_rows import read_events
 
 _WORLD_ONLY: Final = frozenset({"apply_updated", "evaluation_run_created", "evaluation_run_updated", "alert"})
 """Events after which every instance is as it was."""
@@ -23,6 +23,7 @@ _HOLDS: Final = frozenset({"freeze", "kill"})
 _ONE_INSTANCE: Final = "freshness_updated"
 _OF_HOLDS: Final = frozenset({"hold", "hold_lifted", "hold_sequence"})
 _MOST_EVENTS: Final = 200
+_NOBODY: Final[frozenset[InstanceKey]] = frozenset()
 
 
 def load_world(world_id: str, *, held: WorldSnapshot | None = None) -> tuple[WorldSnapshot, float]:
@@ -33,8 +34,16 @@ def load_world(world_id: str, *, held: WorldSnapshot | None = None) -> tuple[Wor
     Raises:
         WorldNotFoundError: there is no such world.
     """
-    reading = read_committed(world_id=world_id, read=lambda world: _entries(world, held))
-    return WorldSnapshot(reading), reading.started
+    reading = read_world(world_id=world_id)
+    changed = _changed(reading.world, held)
+    if held is not None and changed == _NOBODY:
+        return WorldSnapshot(with_entries(reading, held.entries)), reading.started
+
+    def read(world: World) -> Entries:
+        return _entries(world, held, changed if world is reading.world else _changed(world, held))
+
+    whole = completed(reading, read=read)
+    return WorldSnapshot(whole), whole.started
 
 
 def positions_of(world_ids: Iterable[str]) -> tuple[dict[str, Position], float]:
@@ -50,20 +59,25 @@ def positions_of(world_ids: Iterable[str]) -> tuple[dict[str, Position], float]:
     return found, started
 
 
-def _entries(world: World, held: WorldSnapshot | None) -> Mapping[InstanceKey, EntryFacts]:
-    is_same_set = held is not None and world.generation == held.facts.generation
-    changed = _changed(world, held.position) if held is not None and is_same_set else None
+def _entries(world: World, held: WorldSnapshot | None, changed: frozenset[InstanceKey] | None) -> Entries:
     if held is None or changed is None:
         return entry_facts(world=world)
     return {**held.entries, **entries_of(world=world, keys=changed)}
 
 
-def _changed(world: World, since: Position) -> frozenset[InstanceKey] | None:
-    """Return which instances may differ from what they were at ``since``; None where that is not known."""
+def _changed(world: World, held: WorldSnapshot | None) -> frozenset[InstanceKey] | None:
+    """Return which instances may differ from what they are in ``held``; None where that is not known.
+
+    The events up to the world's sequence never change, so that they may be read after the world.
+    """
+    if held is None or not held.facts.confirmed or world.generation != held.facts.generation:
+        return None
+    since = held.position
     if world.incarnation != since.incarnation:
         return None
-    events = OutboxEvent.objects.filter(world=world, sequence__gt=since.sequence, sequence__lte=world.sequence)
-    rows = list(events.order_by("sequence").values_list("kind", "payload")[: _MOST_EVENTS + 1])
+    if world.sequence == since.sequence:
+        return _NOBODY
+    rows = read_events(world.id, after=since.sequence, until=world.sequence, limit=_MOST_EVENTS + 1)
     if len(rows) != world.sequence - since.sequence:
         return None
     changed = set()

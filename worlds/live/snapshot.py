@@ -59,7 +59,7 @@ class WorldSnapshot:
         self.facts: Final = reading.facts
         self.entries: Final = reading.entries
         self.lease_seconds: Final = reading.world.lease_ms / 1000
-        self.policy_hash: Final = reading.world.policy.checksum if reading.world.policy else digest(None)
+        self.policy_hash: Final = reading.policy_checksum or digest(None)
         self.read_at: Final = reading.started
         self._at: Final = reading.at
         self._started: Final = reading.started

@@ -10,7 +10,7 @@ from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.lifecycle.gate import world_gate
 from worlds.models import RunnerSession, World
 from worlds.selectors import holds_of
-from worlds.services.gate_facts import read_committed
+from worlds.services.gate_facts import read_world
 from worlds.services.run_rows import timings_of
 from worlds.stores.clock import database_now
 from worlds.stores.kill_file import filed_kills
@@ -40,7 +40,7 @@ def closing_of(*, world_id: str) -> Closing:
     Raises:
         WorldNotFoundError: there is no such world.
     """
-    reading = read_committed(world_id=world_id, read=lambda _world: None)
+    reading = read_world(world_id=world_id)
     gate, now = world_gate(reading.facts), database_now()
     committed_at = None if gate.level is GateLevel.OPEN else _committed_at(reading.world, gate.level)
     effective_at = committed_at + timings_of(reading.world, now=now).drain if committed_at else None

@@ -11,18 +11,22 @@ from typing import Final, Generic, TypeVar
 from django.db.models import QuerySet
 
 from qmtl_worlds.contracts.activation import GateLevel
+from qmtl_worlds.contracts.errors import WorldNotFoundError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
+from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.contracts.plans import EMPTY_SET
 from qmtl_worlds.contracts.states import WorldMode
 from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, state_hash
-from qmtl_worlds.lifecycle.holds import HoldKind
+from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 from qmtl_worlds.lifecycle.override import NO_CAP
 from qmtl_worlds.lifecycle.world import effective_mode
 from strategies.models import StrategyInstance
-from worlds.models import ActivationSet, OutboxEvent, World
-from worlds.selectors import Member, find_override, get_world, members_of, overrides_of, position_of
-from worlds.services.step_facts import world_holds
-from worlds.stores.clock import database_now, world_now
+from worlds.models import World
+from worlds.selectors import Member, find_override, members_of, overrides_of
+from worlds.services.run_rows import hold_of
+from worlds.services.step_facts import filed_holds
+from worlds.stores.clock import world_now
+from worlds.stores.world_rows import WorldRow, read_position, read_world_row
 
 READ_ATTEMPTS: Final = 5
 Entries = TypeVar("Entries")
@@ -32,11 +36,13 @@ Entries = TypeVar("Entries")
 class Committed(Generic[Entries]):
     """What was committed at one position.
 
+    ``world`` has what gates ask for, and no policy: ``policy_checksum`` is that of the one in force, None for none.
     ``at`` is the world's time of the reading, ``started`` the monotonic time before it, from which permissions count
     (R1).
     """
 
     world: World
+    policy_checksum: str | None
     facts: WorldFacts
     entries: Entries
     at: datetime
@@ -46,51 +52,52 @@ class Committed(Generic[Entries]):
 def read_committed(*, world_id: str, read: Callable[[World], Entries]) -> Committed[Entries]:
     """Read a world's facts, and by ``read`` its entries, all of one position (I2).
 
+    Raises:
+        WorldNotFoundError: there is no such world.
+    """
+    return completed(read_world(world_id=world_id), read=read)
+
+
+def completed(reading: Committed[None], *, read: Callable[[World], Entries]) -> Committed[Entries]:
+    """Add to a reading, by ``read``, the entries of its position; what had changed meanwhile is read anew.
+
     The rows take several statements, between which another state may be committed; every visible change raises the
     position, so that a reading is whole if and only if the position is the same afterwards. One that never comes out
     whole is not confirmed, and opens nothing.
 
     Raises:
+        WorldNotFoundError: there is no such world any more.
+    """
+    world_id, whole = reading.world.id, with_entries(reading, read(reading.world))
+    for _ in range(READ_ATTEMPTS):
+        if read_position(world_id) == whole.facts.position:
+            return whole
+        reading = read_world(world_id=world_id)
+        whole = with_entries(reading, read(reading.world))
+    return replace(whole, facts=replace(whole.facts, confirmed=False))
+
+
+def with_entries(reading: Committed[None], entries: Entries) -> Committed[Entries]:
+    """Add entries that are of the reading's position."""
+    return Committed(
+        reading.world, reading.policy_checksum, reading.facts, entries, at=reading.at, started=reading.started
+    )
+
+
+def read_world(*, world_id: str) -> Committed[None]:
+    """Read what holds for the world as a whole, by one statement: it is of one position by itself.
+
+    Kills that only a file stands for are looked for first: a file goes after its row has come.
+
+    Raises:
         WorldNotFoundError: there is no such world.
     """
-    reading = _read(world_id, read)
-    for _ in range(READ_ATTEMPTS):
-        if position_of(get_world(world_id)) == reading.facts.position:
-            return reading
-        reading = _read(world_id, read)
-    return replace(reading, facts=replace(reading.facts, confirmed=False))
-
-
-def world_facts(*, world: World, now: datetime) -> WorldFacts:
-    """Return what holds for the world as a whole; ``now`` is the database's time."""
-    position, mode = position_of(world), WorldMode(world.mode)
-    holds = world_holds(world)
-    current = ActivationSet.objects.filter(world=world, generation=world.generation)
-    content_hash, run_id = current.values_list("content_hash", "run__run_id").first() or (EMPTY_SET.content_hash, "")
-    at = world_now(world, now=now)
-    return WorldFacts(
-        world_id=world.id,
-        mode=mode,
-        effective_mode=effective_mode(
-            mode,
-            has_policy=world.policy_id is not None,
-            anything_fresh=StrategyInstance.objects.filter(
-                world=world, withdrawn_at=None, fresh_until__gte=at
-            ).exists(),
-            circuit_open=any(hold.kind is HoldKind.CIRCUIT for hold in holds),
-            has_applied_set=world.generation > 0,
-        ),
-        has_applied_set=world.generation > 0,
-        holds=holds,
-        position=position,
-        generation=world.generation,
-        run_id=run_id,
-        changed_at=_changed_at(world),
-        state_hash=state_hash(
-            world_id=world.id, position=position, generation=world.generation, content_hash=content_hash, holds=holds
-        ),
-        on_expiry=GateLevel(world.on_lease_expiry),
-    )
+    started, filed = time.monotonic(), filed_holds(world_id)
+    row = read_world_row(world_id)
+    if row is None:
+        raise WorldNotFoundError(world_id)
+    facts = _facts(row, filed | frozenset(hold_of(hold) for hold in row.holds))
+    return Committed(row.world, row.policy_checksum, facts, None, world_now(row.world, now=row.now), started)
 
 
 def entry_facts(*, world: World) -> dict[InstanceKey, EntryFacts]:
@@ -145,14 +152,33 @@ def _member_facts(member: Member, cap: float) -> EntryFacts:
     return EntryFacts(key=member.key, bound=True, weight=member.weight, cap=cap, fresh_until=member.fresh_until)
 
 
-def _read(world_id: str, read: Callable[[World], Entries]) -> Committed[Entries]:
-    started = time.monotonic()
-    world = get_world(world_id)
-    now = database_now()
-    facts = world_facts(world=world, now=now)
-    return Committed(world, facts, read(world), world_now(world, now=now), started)
-
-
-def _changed_at(world: World) -> datetime:
-    last = OutboxEvent.objects.filter(world=world, sequence=world.sequence).values_list("created_at", flat=True).first()
-    return last or world.changed_at
+def _facts(row: WorldRow, holds: frozenset[Hold]) -> WorldFacts:
+    world, mode = row.world, WorldMode(row.world.mode)
+    position = Position(world.incarnation, world.sequence, row.kills)
+    if world.state != World.State.ACTIVE:
+        holds |= {make_hold(HoldKind.SUSPENDED, world.id)}
+    return WorldFacts(
+        world_id=world.id,
+        mode=mode,
+        effective_mode=effective_mode(
+            mode,
+            has_policy=world.policy_id is not None,
+            anything_fresh=row.anything_fresh,
+            circuit_open=any(hold.kind is HoldKind.CIRCUIT for hold in holds),
+            has_applied_set=world.generation > 0,
+        ),
+        has_applied_set=world.generation > 0,
+        holds=holds,
+        position=position,
+        generation=world.generation,
+        run_id=row.run_id or "",
+        changed_at=row.told_at or world.changed_at,
+        state_hash=state_hash(
+            world_id=world.id,
+            position=position,
+            generation=world.generation,
+            content_hash=row.content_hash or EMPTY_SET.content_hash,
+            holds=holds,
+        ),
+        on_expiry=GateLevel(world.on_lease_expiry),
+    )

@@ -5,19 +5,31 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 from django.db import connection
+from django.db.models import DateTimeField
+from django.db.models.expressions import RawSQL
 
 from worlds.models import World
 
-_SQL = {
-    "postgresql": "SELECT statement_timestamp()",
-    "sqlite": "SELECT strftime('%Y-%m-%d %H:%M:%f', 'now')",
+_NOW = {
+    "postgresql": "statement_timestamp()",
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f', 'now')",
 }
+
+
+def now_expression() -> str:
+    """Return the SQL of the database's time; what a statement reads by it is read after it."""
+    return _NOW[connection.vendor]
+
+
+def statement_time() -> RawSQL:
+    """Return the expression that reads the database's time beside rows."""
+    return RawSQL(now_expression().replace("%", "%%"), (), output_field=DateTimeField())  # noqa: S611 - ours
 
 
 def database_now() -> datetime:
     """Return the database's time, aware UTC."""
     with connection.cursor() as cursor:
-        cursor.execute(_SQL[connection.vendor])
+        cursor.execute(f"SELECT {now_expression()}")
         (value,) = cursor.fetchone()
     if isinstance(value, datetime):
         return value.astimezone(UTC)

@@ -41,7 +41,7 @@ from worlds.services.compat import bare, bare_keys, without_memory
 from worlds.services.compat_evaluations import minute_of, retried_run_id, start_evaluation, take_metrics
 from worlds.services.compat_history import decision_extras
 from worlds.services.dispatch import new_reply_key
-from worlds.services.gate_facts import world_facts
+from worlds.services.gate_facts import read_world
 
 MOST_RUNS: Final = 20
 """Each is told in full, with the statements that this takes."""
@@ -58,7 +58,7 @@ class QmtlDecideView(QmtlEndpoint, DecideView):
         as_of = plausible_time(read_query(request, DecideQuery).as_of, field="as_of")
         world = get_world(world_id)
         run = find_newest_run(world_id=world_id, as_of=as_of)
-        mode = world_facts(world=world, now=act.now).effective_mode
+        mode = read_world(world_id=world_id).facts.effective_mode
         visible = only_visible({**decided(world_id, run), "effective_mode": mode.value}, act.grants)
         body = {**in_their_names(visible, world), **decision_extras(world)}
         body["as_of"] = _zulu(str(body["as_of"]))

@@ -32,7 +32,7 @@ from worlds.api.shapes.evaluations import (
 )
 from worlds.api.views.activation import override_shape
 from worlds.selectors import get_world
-from worlds.services.gate_facts import world_facts
+from worlds.services.gate_facts import read_world
 from worlds.services.override_rows import laid_over
 
 DECIDE_SECONDS: Final = 300
@@ -64,9 +64,8 @@ class DecideView(Endpoint):
         """Read what the newest run decided; it authorizes no order, whatever its cache time."""
         act = reader_of(request, world_id)
         as_of = plausible_time(read_query(request, DecideQuery).as_of, field="as_of")
-        world = get_world(world_id)
+        mode = read_world(world_id=world_id).facts.effective_mode
         run = find_newest_run(world_id=world_id, as_of=as_of)
-        mode = world_facts(world=world, now=act.now).effective_mode
         decision = only_visible({**decided(world_id, run), "effective_mode": mode.value}, act.grants)
         tag = digest(decision).removeprefix("sha256:")[:32]
         headers = {"ETag": f'"{tag}"', "Cache-Control": f"max-age={DECIDE_SECONDS}"}

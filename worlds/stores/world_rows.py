@@ -1,0 +1,137 @@
+"""What the rows say of a world as a whole, by one statement: what it tells was true at one instant.
+
+The statements are written out: every answer and every confirmation waits for them, and an ORM takes longer to make
+them than a database to answer them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from django.db import connection
+
+from audit.chain import kill_chain
+from qmtl_worlds.contracts.lease import Position
+from worlds.models import GateHold, World
+from worlds.stores.clock import now_expression
+
+_FIELDS: Final = (
+    "id",
+    "mode",
+    "compat",
+    "state",
+    "lease_ms",
+    "on_lease_expiry",
+    "incarnation",
+    "generation",
+    "sequence",
+    "policy_id",
+    "replay_now",
+    "created_at",
+    "changed_at",
+)
+"""In the order of the model's, which ``from_db`` asks for; what is not here is read only when somebody asks for it."""
+_TIMES: Final = 3
+"""So many of the last fields are times."""
+_OF_HOLD: Final = ("scope", "kind", "owner", "level")
+_SET: Final = "worlds_activationset s WHERE s.world_id = w.id AND s.generation = w.generation"
+_WORLD: Final = f"""
+SELECT {", ".join(f"w.{field}" for field in _FIELDS)}, {", ".join(f"h.{field}" for field in _OF_HOLD)},
+  (SELECT checksum FROM worlds_policyversion p WHERE p.id = w.policy_id),
+  (SELECT content_hash FROM {_SET}),
+  (SELECT r.run_id FROM worlds_applyrun r WHERE r.id = (SELECT s.run_id FROM {_SET})),
+  (SELECT created_at FROM worlds_outboxevent o WHERE o.world_id = w.id AND o.sequence = w.sequence),
+  (SELECT seq FROM audit_audithead WHERE chain = %s),
+  {{now}},
+  EXISTS (
+    SELECT 1 FROM strategies_strategyinstance i WHERE i.world_id = w.id AND i.withdrawn_at IS NULL
+    AND i.fresh_until >= CASE WHEN w.mode = 'replay' AND w.replay_now IS NOT NULL THEN w.replay_now ELSE {{now}} END
+  )
+FROM worlds_world w LEFT JOIN worlds_gatehold h ON h.world_id = w.id WHERE w.id = %s
+"""  # noqa: S608 - only names of columns
+_POSITION: Final = """
+SELECT incarnation, sequence, (SELECT seq FROM audit_audithead WHERE chain = %s) FROM worlds_world WHERE id = %s
+"""
+_EVENTS: Final = """
+SELECT kind, payload FROM worlds_outboxevent WHERE world_id = %s AND sequence > %s AND sequence <= %s
+ORDER BY sequence LIMIT %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class WorldRow:
+    """A world and what belongs to it at one instant; columns that no gate asks for are not read.
+
+    ``content_hash`` and ``run_id`` are those of the set in force, ``told_at`` when its position was reached; each is
+    None where there is none. ``now`` is the database's time of the statement.
+    """
+
+    world: World
+    holds: tuple[GateHold, ...]
+    policy_checksum: str | None
+    content_hash: str | None
+    run_id: str | None
+    told_at: datetime | None
+    kills: int
+    now: datetime
+    anything_fresh: bool
+
+
+def read_world_row(world_id: str) -> WorldRow | None:
+    """Return what the rows say of a world; None where there is none."""
+    sql = _WORLD.format(now=now_expression().replace("%", "%%"))
+    rows = _rows(sql, kill_chain(world_id), world_id)
+    if not rows:
+        return None
+    held = len(_FIELDS) + len(_OF_HOLD)
+    checksum, content_hash, run_id, told_at, kills, now, anything_fresh = rows[0][held:]
+    return WorldRow(
+        world=_world(rows[0][: len(_FIELDS)]),
+        holds=tuple(_hold(row[len(_FIELDS) : held]) for row in rows if row[held - 1] is not None),
+        policy_checksum=checksum,
+        content_hash=content_hash,
+        run_id=run_id,
+        told_at=_time(told_at),
+        kills=kills or 0,
+        now=_time(now),
+        anything_fresh=bool(anything_fresh),
+    )
+
+
+def read_position(world_id: str) -> Position | None:
+    """Return where in its order of visible states a world is; None where there is none."""
+    for incarnation, sequence, kills in _rows(_POSITION, kill_chain(world_id), world_id):
+        return Position(incarnation, sequence, kills or 0)
+    return None
+
+
+def read_events(world_id: str, *, after: int, until: int, limit: int) -> list[tuple[str, dict[str, Any]]]:
+    """Return kind and payload of a world's events with a sequence in ``(after, until]``, in order."""
+    return [(kind, json.loads(payload)) for kind, payload in _rows(_EVENTS, world_id, after, until, limit)]
+
+
+def _rows(sql: str, *parameters: str | int) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, parameters)
+        return list(cursor.fetchall())
+
+
+def _world(values: tuple[Any, ...]) -> World:
+    times = (_time(value) for value in values[-_TIMES:])
+    return World.from_db(connection.alias, _FIELDS, (*values[:-_TIMES], *times))
+
+
+def _hold(values: tuple[Any, ...]) -> GateHold:
+    return GateHold.from_db(connection.alias, _OF_HOLD, values)
+
+
+def _time(value: datetime | str | None) -> Any:
+    """Return an aware time; SQLite has texts, and what Django makes of them."""
+    if isinstance(value, str):
+        value = datetime.fromisoformat(value)
+    if value is None:
+        return None
+    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
