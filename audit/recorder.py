@@ -83,8 +83,8 @@ def _locked_head(chain: str) -> AuditHead:
     connection = transaction.get_connection()
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("An audit event is recorded in the transaction of its change.")
-    locked = AuditHead.objects.select_for_update(no_key=True).filter(chain=chain)
-    if head := locked.first():
+    locked = AuditHead.objects.select_for_update(no_key=True).filter(chain=chain).order_by()
+    for head in locked:
         return head
     AuditHead.objects.bulk_create([AuditHead(chain=chain, seq=0, hash=GENESIS)], ignore_conflicts=True)
     return locked.get()

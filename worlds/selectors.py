@@ -197,7 +197,7 @@ def content_of(world_id: str, generation: int) -> ActiveSet:
     if generation == 0:
         return EMPTY_SET
     entries = ActivationEntry.objects.filter(set__world=world_id, set__generation=generation)
-    rows = entries.values_list("instance__strategy_id", "instance__side", "weight")
+    rows = entries.order_by().values_list("instance__strategy_id", "instance__side", "weight")
     if not rows:
         _check_generation(world_id, generation)
     return active_set({InstanceKey(name, Side(side)): weight for name, side, weight in rows})

@@ -7,7 +7,6 @@ from typing import Final
 
 from django.http import HttpRequest
 
-from qmtl_worlds.contracts.plans import parse_plan
 from qmtl_worlds.contracts.states import RunKind, RunState
 from worlds.admin.acting import Button, Details, Done, Submission
 from worlds.admin.forms import ApproveForm
@@ -64,7 +63,7 @@ def _after_approval(run: ApplyRun) -> str:
 
 
 def _plan_details(_request: HttpRequest, run: ApplyRun) -> Details:
-    return Details("admin/worlds/plan.html", {"plan": plan_view(parse_plan(run.plan)), "run": run})
+    return Details("admin/worlds/plan.html", {"plan": plan_view(run.transition_plan), "run": run})
 
 
 def _waits(run: ApplyRun) -> bool:

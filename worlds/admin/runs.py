@@ -8,7 +8,6 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
-from qmtl_worlds.contracts.plans import parse_plan
 from qmtl_worlds.contracts.states import TERMINAL_STATES, RunKind, RunState
 from worlds.admin.access import grants_of, people_with, user_of
 from worlds.admin.acting import ActingAdmin, Page, Status
@@ -86,7 +85,7 @@ class ApplyRunAdmin(ActingAdmin):
             "state": badge(run.state),
             "state_words": RUN_STATES[RunState(run.state)],
             "steps": _steps(run),
-            "plan": plan_view(parse_plan(run.plan)),
+            "plan": plan_view(run.transition_plan),
             "approvals": list(run.approvals.all()),
             "approvers": people_with("apply.approve", run.world_id, without=barred) if waits else (),
             "own": own,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from django.db import models
 from django.db.models import Q
 
+from qmtl_worlds.contracts.plans import TransitionPlan, parse_plan
 from qmtl_worlds.contracts.states import EXCLUSIVE_STATES, TERMINAL_STATES, RunState
 from worlds.models.policy import PolicyVersion
 from worlds.models.world import World
@@ -87,6 +89,11 @@ class ApplyRun(models.Model):
     def __str__(self) -> str:
         """Return run id and state."""
         return f"{self.run_id} {self.state}"
+
+    @cached_property
+    def transition_plan(self) -> TransitionPlan:
+        """Return the plan that the run carries out; it never changes."""
+        return parse_plan(self.plan)
 
 
 class Approval(models.Model):

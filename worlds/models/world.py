@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 from django.core.validators import RegexValidator
-from django.db import models
-from django.db.models import F, Q
+from django.db import connections, models
+from django.db.models import Q
 
 from qmtl_worlds.contracts.ids import WORLD_ID_PATTERN
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 LEASE_MS: Final = 5_000
 LEASE_MS_RANGE: Final = (1_000, 60_000)
+_BUMP: Final = "UPDATE worlds_world SET sequence = sequence + 1 WHERE id = %s RETURNING sequence"
 
 
 class WorldQuerySet(models.QuerySet["World"]):
@@ -27,8 +28,10 @@ class WorldQuerySet(models.QuerySet["World"]):
 
     def bump(self, world_id: str) -> int:
         """Raise the sequence (the number of any visible change) and return it; the caller holds the row's lock."""
-        self.filter(id=world_id).update(sequence=F("sequence") + 1)
-        return self.values_list("sequence", flat=True).get(id=world_id)
+        with connections[self.db].cursor() as cursor:
+            cursor.execute(_BUMP, [world_id])
+            (sequence,) = cursor.fetchone()
+        return int(sequence)
 
 
 class World(models.Model):

@@ -7,7 +7,7 @@ from datetime import datetime
 
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import PlanStaleError
-from qmtl_worlds.contracts.ids import InstanceKey
+from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.plans import ActiveSet
 from qmtl_worlds.contracts.states import RunState
 from qmtl_worlds.failpoints import reach
@@ -90,7 +90,9 @@ def _instances(world: World, keys: frozenset[InstanceKey]) -> dict[InstanceKey, 
     current = StrategyInstance.objects.filter(
         world=world, withdrawn_at=None, strategy_id__in={key.strategy_id for key in keys}
     )
-    return {instance.key: instance.pk for instance in current if instance.key in keys}
+    rows = current.order_by().values_list("strategy_id", "side", "id")
+    known = ((InstanceKey(name, Side(side)), instance_id) for name, side, instance_id in rows)
+    return {key: instance_id for key, instance_id in known if key in keys}
 
 
 def _held_since(world: World, left: Iterable[Member]) -> dict[Member, datetime]:

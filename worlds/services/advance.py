@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from typing import Final
 
@@ -31,7 +32,7 @@ from qmtl_worlds.lifecycle.run import (
     carried_out,
 )
 from worlds.models import ApplyRun, GateHold, World
-from worlds.selectors import get_apply_run
+from worlds.selectors import content_of, get_apply_run
 from worlds.services.active_sets import commit_set
 from worlds.services.alerts import raise_alert
 from worlds.services.changes import announce, locked_world
@@ -39,7 +40,7 @@ from worlds.services.holds import place_hold
 from worlds.services.projection import project_after_commit
 from worlds.services.run_rows import RUN_COLUMNS, timings_of, view_of, write_view
 from worlds.services.step_facts import step_facts
-from worlds.stores.clock import database_now
+from worlds.stores.clock import database_now, statement_time
 
 MAX_STEPS: Final = 12
 MOVED_COLUMNS: Final = (*RUN_COLUMNS, "state_changed_at", "state_reason", "result", "target_generation")
@@ -72,12 +73,17 @@ _log = structlog.get_logger(__name__)
 class Worker:
     """Who carries a run forward in one call: under which epoch, None before its claim, and what it did.
 
-    ``run`` is the row as the last step left it; what never changes of it is read once.
+    ``run`` is the row as the last step left it; what never changes of it is read once. ``timings`` are the world's at
+    ``sequence``, ``current`` is its set at ``generation``.
     """
 
     epoch: int | None = None
     has_changed_gates: bool = False
     run: ApplyRun | None = None
+    timings: Timings | None = None
+    sequence: int = 0
+    current: ActiveSet = EMPTY_SET
+    generation: int = 0
 
 
 def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
@@ -86,8 +92,9 @@ def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
     A crash anywhere leaves a state; the next call goes on from there.
     """
     first = ApplyRun.objects.filter(world_id=world_id, increase_runs__run_id=run_id).exclude(state__in=TERMINAL_STATES)
-    for reduce_run in first:  # the reducing part of a plan goes first, or the rest starts from another set
-        advance(world_id=world_id, run_id=reduce_run.run_id, act=act)
+    # The reducing part of a plan goes first, or the rest starts from another set.
+    for reduce_run_id in first.values_list("run_id", flat=True):
+        advance(world_id=world_id, run_id=reduce_run_id, act=act)
     worker = Worker()
     for _ in range(MAX_STEPS):
         if not _step(world_id, run_id, worker, act):
@@ -95,7 +102,7 @@ def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
         reach("advance.between_steps")
     if worker.has_changed_gates:  # one copy of where it rests; what it closed drains for longer than a copy lives
         project_after_commit(world_id=world_id)
-    return get_apply_run(world_id, run_id)
+    return worker.run or get_apply_run(world_id, run_id)
 
 
 def count_failure(*, world_id: str, run_id: str) -> None:
@@ -110,9 +117,10 @@ def fire_event(*, world_id: str, run_id: str, event: Event, act: Act) -> ApplyRu
     An event that is not possible in the run's state moves nothing; compare the state of the returned run.
     """
     world = locked_world(world_id, alive=False)
-    run = _locked_run(world, run_id, None)
+    run = _run_of(world, run_id)
     view = view_of(run)
-    facts = step_facts(event=event, world=world, run=run, view=view, epoch=view.epoch, now=act.now)
+    current = content_of(world.id, world.generation)
+    facts = step_facts(event=event, run=run, view=view, current=current, epoch=view.epoch, now=act.now)
     transition = fire(event, view, facts, act.now, timings=timings_of(world, now=act.now))
     if transition.moved:
         _carry_out(world, run, carried_out(view, transition), transition, act)
@@ -129,18 +137,19 @@ def _step(world_id: str, run_id: str, worker: Worker, act: Act) -> bool:
     where the lock had to be waited for (R4).
     """
     world = locked_world(world_id, alive=False)
-    act = _now(act)
-    run = worker.run = _locked_run(world, run_id, worker.run)
+    run, now = _read_again(world, worker.run) if worker.run else (_run_of(world, run_id), database_now())
+    act, worker.run = _at(now, act), run
     if run.state in TERMINAL_STATES:
         _note_fenced(run, worker.epoch, act)
         return False
-    view, timings = view_of(run), timings_of(world, now=act.now)
+    view, timings = view_of(run), _timings(world, worker, now)
     if worker.epoch is None:
         claimed = _claim(world, run, view, timings, act)
         if claimed is None:
             return False
         view, worker.epoch = claimed, claimed.epoch
-    facts = step_facts(event=Event.STEP, world=world, run=run, view=view, epoch=worker.epoch, now=act.now)
+    current = _current(world, worker)
+    facts = step_facts(event=Event.STEP, run=run, view=view, current=current, epoch=worker.epoch, now=act.now)
     transition = next_step(view, facts, act.now, timings=timings)
     if not transition.moved:
         _note_fenced(run, worker.epoch, act)
@@ -148,19 +157,39 @@ def _step(world_id: str, run_id: str, worker: Worker, act: Act) -> bool:
         return False
     after = carried_out(view, transition)
     _carry_out(world, run, after, transition, act)
-    worker.epoch = after.epoch
+    worker.epoch, worker.sequence = after.epoch, world.sequence
     worker.has_changed_gates |= transition.visible
     return after.state not in TERMINAL_STATES
 
 
-def _locked_run(world: World, run_id: str, known: ApplyRun | None) -> ApplyRun:
-    """Return the run as it is under the world's lock; of one that is known only what may change is read again."""
-    if known is None:
-        known = get_apply_run(world.id, run_id)
-    else:
-        known.refresh_from_db(fields=CHANGING_COLUMNS)
-    known.world = world
-    return known
+def _run_of(world: World, run_id: str) -> ApplyRun:
+    run = get_apply_run(world.id, run_id)
+    run.world = world
+    return run
+
+
+def _read_again(world: World, run: ApplyRun) -> tuple[ApplyRun, datetime]:
+    """Return the run as it is under the world's lock, by what may change of it, and the time."""
+    row = ApplyRun.objects.filter(pk=run.pk).values(*CHANGING_COLUMNS, read_at=statement_time()).get()
+    now = row.pop("read_at")
+    for column, value in row.items():
+        setattr(run, column, value)
+    run.world = world
+    return run, now
+
+
+def _timings(world: World, worker: Worker, now: datetime) -> Timings:
+    """Return the world's lengths of time; they change with its sequence only, and no drain may be shorter than then."""
+    if worker.timings is None or worker.sequence != world.sequence:
+        worker.timings = timings_of(world, now=now)
+    return worker.timings
+
+
+def _current(world: World, worker: Worker) -> ActiveSet:
+    """Return the world's set; one that is committed never changes."""
+    if worker.generation != world.generation:
+        worker.current, worker.generation = content_of(world.id, world.generation), world.generation
+    return worker.current
 
 
 def _claim(world: World, run: ApplyRun, view: RunView, timings: Timings, act: Act) -> RunView | None:
@@ -180,7 +209,8 @@ def _claim(world: World, run: ApplyRun, view: RunView, timings: Timings, act: Ac
 
 
 def _give_back(run: ApplyRun, epoch: int) -> None:
-    ApplyRun.objects.filter(pk=run.pk, epoch=epoch).update(lease_until=None)
+    if ApplyRun.objects.filter(pk=run.pk, epoch=epoch).update(lease_until=None):
+        run.lease_until = None
 
 
 def _carry_out(world: World, run: ApplyRun, after: RunView, transition: Transition, act: Act) -> None:
@@ -265,5 +295,5 @@ def _note_fenced(run: ApplyRun, epoch: int | None, act: Act) -> None:
     _log.warning("fenced", world_id=run.world_id, run_id=run.run_id)
 
 
-def _now(act: Act) -> Act:
-    return Act(act.actor, act.reason, database_now(), act.request_id, act.person, act.grants)
+def _at(now: datetime, act: Act) -> Act:
+    return Act(act.actor, act.reason, now, act.request_id, act.person, act.grants)

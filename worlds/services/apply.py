@@ -29,7 +29,6 @@ from qmtl_worlds.contracts.plans import (
     TransitionPlan,
     active_set,
     parse_active_set,
-    parse_plan,
 )
 from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.approval import AutoFacts, AutoLimits, auto_refusal
@@ -215,7 +214,7 @@ def _may_ask(world: World, increase: TransitionPlan, act: Act) -> bool:
     if world.paused or is_pinned(world, now=act.now) or busy_run(world) is not None:
         return False
     waiting = list(waiting_runs(world))
-    return not any(run.rollback_to is not None or same_change(parse_plan(run.plan), increase) for run in waiting)
+    return not any(run.rollback_to is not None or same_change(run.transition_plan, increase) for run in waiting)
 
 
 def _evaluation(world: World, run_id: str) -> AuditRun:

@@ -6,7 +6,6 @@ from datetime import datetime
 
 from django.contrib.auth.models import User
 
-from qmtl_worlds.contracts.plans import parse_plan
 from qmtl_worlds.lifecycle.approval import APPROVAL_AGE, Approval, Binding, binding_of, is_approved, standing
 from worlds.models import ApplyRun
 from worlds.models import Approval as ApprovalRow
@@ -21,7 +20,7 @@ def enough_approvals(run: ApplyRun, *, now: datetime) -> bool:
     """
     if run.auto:
         return run.kind == ApplyRun.Kind.REDUCE or not (run.world.paused or is_pinned(run.world, now=now))
-    plan = parse_plan(run.plan)
+    plan = run.transition_plan
     binding = binding_of(plan, round_number=run.approval_round)
     lifetime = run.approval_expires_at
     given = [

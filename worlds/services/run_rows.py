@@ -9,7 +9,6 @@ from django.conf import settings
 
 from qmtl_worlds.contracts.activation import GateLevel
 from qmtl_worlds.contracts.ids import InstanceKey
-from qmtl_worlds.contracts.plans import parse_plan
 from qmtl_worlds.contracts.states import RunKind, RunState
 from qmtl_worlds.lifecycle.holds import Hold, HoldKind
 from qmtl_worlds.lifecycle.run import RunView, Timings
@@ -34,7 +33,7 @@ def view_of(run: ApplyRun) -> RunView:
         run_id=run.run_id,
         kind=RunKind(run.kind),
         state=RunState(run.state),
-        plan=parse_plan(run.plan),
+        plan=run.transition_plan,
         epoch=run.epoch,
         attempts=run.attempts,
         drain_until=run.drain_until,

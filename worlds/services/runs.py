@@ -156,9 +156,11 @@ def waiting_runs(world: World) -> QuerySet[ApplyRun]:
 
 def supersede(*, world: World, runs: Iterable[ApplyRun], act: Act) -> None:
     """End runs that wait for approval of a plan that is outdated. The caller holds the world's lock."""
-    for older in runs:
+    outdated = tuple(runs)
+    for older in outdated:
         fire_event(world_id=world.id, run_id=older.run_id, event=Event.SUPERSEDE, act=act)
-    world.refresh_from_db(fields=["sequence"])
+    if outdated:
+        world.refresh_from_db(fields=["sequence"])
 
 
 def _create(new: NewRun, kind: RunKind, act: Act, *, auto: bool) -> ApplyRun:

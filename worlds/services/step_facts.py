@@ -19,8 +19,8 @@ from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 from qmtl_worlds.lifecycle.plan import gaining
 from qmtl_worlds.lifecycle.run import RunView, StepFacts, target_content
 from strategies.models import StrategyInstance
-from worlds.models import ApplyRun, World
-from worlds.selectors import Member, content_of, holds_of, members_of
+from worlds.models import ApplyRun, GateHold, World
+from worlds.selectors import Member, members_of
 from worlds.services.approval_facts import enough_approvals
 from worlds.services.budgets import satisfies_budgets
 from worlds.services.drain_watch import watched_seconds
@@ -31,15 +31,20 @@ from worlds.stores.kill_file import filed_kills
 OF_POLICY: Final = (guards.policy_current, guards.policy_changed)
 
 
-def step_facts(*, event: Event, world: World, run: ApplyRun, view: RunView, epoch: int, now: datetime) -> StepFacts:
-    """Read everything that ``event`` may ask; each answer is the closed one unless the rows prove otherwise."""
-    current = content_of(world.id, world.generation)
+def step_facts(
+    *, event: Event, run: ApplyRun, view: RunView, current: ActiveSet, epoch: int, now: datetime
+) -> StepFacts:
+    """Read everything that ``event`` may ask; each answer is the closed one unless the rows prove otherwise.
+
+    ``run.world`` is the locked world, ``current`` its set.
+    """
+    world = run.world
     target = target_content(view, current)
     return StepFacts(
         epoch=epoch,
         current=current,
         holds=world_holds(world),
-        policy_checksum=world.policy.checksum if asks(event, view, *OF_POLICY) and world.policy else "",
+        policy_checksum=_checksum_in_force(world, run) if asks(event, view, *OF_POLICY) else "",
         approved=asks(event, view, guards.approved, guards.unapproved) and enough_approvals(run, now=now),
         admissible=_admissible(world, run, gaining(current, target), now)
         if asks(event, view, guards.gains_fresh, guards.gains_stale)
@@ -54,7 +59,8 @@ def step_facts(*, event: Event, world: World, run: ApplyRun, view: RunView, epoc
 
 def world_holds(world: World) -> frozenset[Hold]:
     """Return the stored holds, kills that wait for their row, and the hold of a world that is not in use."""
-    holds = frozenset(hold_of(row) for row in holds_of(world.id)) | filed_holds(world.id)
+    rows = GateHold.objects.filter(world=world).order_by()
+    holds = frozenset(hold_of(row) for row in rows) | filed_holds(world.id)
     if world.state == World.State.ACTIVE:
         return holds
     return holds | {make_hold(HoldKind.SUSPENDED, world.id)}
@@ -74,14 +80,12 @@ def newest_ok_run(world_id: str) -> AuditRun | None:
     Of several on the same data the last one counts; a look back into the past, and one on metrics from a request's
     body, prove nothing about now.
     """
-    decided = AuditRun.objects.filter(world_id=world_id, state=AuditRunState.OK).exclude(kind=RunKind.ADVISORY)
-    return decided.order_by("-as_of", "-id").first()
+    return _ok_runs(world_id).first()
 
 
 def fresh_keys(*, world: World, keys: Iterable[InstanceKey], now: datetime) -> frozenset[InstanceKey]:
     """Return those of ``keys`` that are bound, wanted and fresh by the world's clock."""
-    fresh = _bound(world, keys).filter(fresh_until__gte=world_now(world, now=now))
-    return _keys_of(fresh)
+    return _keys_of(_fresh(world, keys, now))
 
 
 def still_bound(*, world: World, members: Mapping[InstanceKey, Member]) -> frozenset[InstanceKey]:
@@ -90,9 +94,20 @@ def still_bound(*, world: World, members: Mapping[InstanceKey, Member]) -> froze
     return frozenset(key for key, member in members.items() if key in bound and member.withdrawn_at is None)
 
 
+def _checksum_in_force(world: World, run: ApplyRun) -> str:
+    if world.policy_id == run.policy_id:
+        return run.policy.checksum
+    return world.policy.checksum if world.policy else ""
+
+
+def _fresh(world: World, keys: Iterable[InstanceKey], now: datetime) -> QuerySet[StrategyInstance]:
+    return _bound(world, keys).filter(fresh_until__gte=world_now(world, now=now))
+
+
 def _bound(world: World, keys: Iterable[InstanceKey]) -> QuerySet[StrategyInstance]:
     names = {key.strategy_id for key in keys}
-    return StrategyInstance.objects.filter(world=world, strategy_id__in=names, withdrawn_at=None, wanted=True)
+    bound = StrategyInstance.objects.filter(world=world, strategy_id__in=names, withdrawn_at=None, wanted=True)
+    return bound.order_by()
 
 
 def _keys_of(instances: QuerySet[StrategyInstance]) -> frozenset[InstanceKey]:
@@ -121,18 +136,24 @@ def _admissible(world: World, run: ApplyRun, keys: Iterable[InstanceKey], now: d
     An instance that took the place of the one that was decided on, under other params, may not. In a compatibility
     world plans name whom they want, and freshness is all that is asked.
     """
-    fresh = fresh_keys(world=world, keys=keys, now=now)
+    fresh = _fresh(world, keys, now)
     if world.compat:
-        return fresh
+        return _keys_of(fresh)
     if run.rollback_to is not None:
-        return fresh & still_bound(world=world, members=members_of(world.id, run.rollback_to))
-    known = _bound(world, keys).filter(bound_at__lte=run.evaluation.started_at if run.evaluation else run.requested_at)
-    return fresh & _eligible(world.id) & _keys_of(known)
+        return _keys_of(fresh) & still_bound(world=world, members=members_of(world.id, run.rollback_to))
+    known = fresh.filter(bound_at__lte=run.evaluation.started_at if run.evaluation else run.requested_at)
+    return _eligible(world.id, _keys_of(known))
 
 
-def _eligible(world_id: str) -> frozenset[InstanceKey]:
+def _eligible(world_id: str, keys: Iterable[InstanceKey]) -> frozenset[InstanceKey]:
     """Only eligible instances have a rank, and every member of the decided set that has one is named."""
-    newest = newest_ok_run(world_id)
+    newest = _ok_runs(world_id).only("envelope").first()
     if newest is None:
         return frozenset()
-    return frozenset(InstanceKey.from_text(text) for text in json.loads(newest.decision_bytes())["ranks"])
+    ranks = json.loads(newest.decision_bytes())["ranks"]
+    return frozenset(key for key in keys if key.text in ranks)
+
+
+def _ok_runs(world_id: str) -> QuerySet[AuditRun]:
+    decided = AuditRun.objects.filter(world_id=world_id, state=AuditRunState.OK).exclude(kind=RunKind.ADVISORY)
+    return decided.order_by("-as_of", "-id")

@@ -11,7 +11,7 @@ from audit.selectors import find_newest_run
 from qmtl_worlds.contracts.acts import Grants
 from qmtl_worlds.contracts.errors import ApprovalNeedsSessionError, InputInvalidError, RunNotFoundError
 from qmtl_worlds.contracts.ids import InstanceKey, check_object_id, check_world_id
-from qmtl_worlds.contracts.plans import TransitionPlan, parse_plan
+from qmtl_worlds.contracts.plans import TransitionPlan
 from qmtl_worlds.contracts.states import RunState, wire_word
 from worlds.api.authentication import act_of, is_machine
 from worlds.api.bodies import read_json
@@ -222,7 +222,7 @@ def _answer(requested: Requested, grants: Grants) -> Response:
         run_id=run.run_id,
         phase=wire_word(RunState(run.state)),
         kind=run.kind,
-        active=_members(parse_plan(run.plan), grants),
+        active=_members(run.transition_plan, grants),
         generation=run.target_generation or run.base_generation,
         reduce_run_id=run.reduce_run.run_id if run.reduce_run else None,
         plan_hash=run.plan_hash,
@@ -237,7 +237,7 @@ def _members(plan: TransitionPlan, grants: Grants) -> list[str]:
 
 
 def _shape(run: ApplyRun, grants: Grants) -> ApplyRunShape:
-    plan = parse_plan(run.plan)
+    plan = run.transition_plan
     return ApplyRunShape(
         world_id=run.world_id,
         run_id=run.run_id,

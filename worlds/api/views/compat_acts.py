@@ -13,7 +13,6 @@ from audit.models import AuditRun, AuditRunState
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import UnavailableError
 from qmtl_worlds.contracts.ids import InstanceKey, check_world_id
-from qmtl_worlds.contracts.plans import parse_plan
 from qmtl_worlds.contracts.states import RunState, wire_word
 from qmtl_worlds.policy.dialect import source_of
 from worlds.api.authentication import act_of
@@ -150,7 +149,7 @@ def _not_yet(world_id: str, run_id: str) -> dict[str, Any]:
 
 
 def _apply_answer(run: ApplyRun, act: Act) -> dict[str, Any]:
-    members = parse_plan(run.plan).after.weights
+    members = run.transition_plan.after.weights
     return {
         "ok": run.state != RunState.HELD,
         "run_id": run.run_id,
