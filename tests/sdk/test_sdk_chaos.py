@@ -217,6 +217,6 @@ def test_no_gate_is_open_beyond_its_lease_and_all_end_at_the_servers_sequence(
 @pytest.mark.extended
 @pytest.mark.timeout(3600)
 def test_no_gate_is_open_beyond_its_lease_for_long(server: str, token_of: TokenOf, trading: World, alice: User) -> None:
-    minutes = float(os.environ.get("QW_TEST_CHAOS_MINUTES", "10"))
+    minutes = float(os.environ.get("QW_TEST_CHAOS_MINUTES", "3"))
 
     hold_gates(server, token_of("runner"), alice, seconds=60 * minutes, seed=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
@@ -46,9 +46,32 @@ def run_quietly(steps: Sequence[Step], *, at_once: int) -> list[Outcome]:
         return list(pool.map(lambda step: _run(step, keep_output=True), steps))
 
 
+def run_side_by_side(steps: Sequence[Step], *, tell: Callable[[str], object]) -> list[Outcome]:
+    """Run steps at once, and tell each line as it comes, behind the name of its step."""
+    with ThreadPoolExecutor(len(steps)) as pool:
+        return list(pool.map(lambda step: _relay(step, tell), steps))
+
+
 def run_aloud(step: Step) -> Outcome:
     """Run one step that prints to the terminal itself."""
     return _run(step, keep_output=False)
+
+
+def _relay(step: Step, tell: Callable[[str], object]) -> Outcome:
+    started = time.monotonic()
+    with subprocess.Popen(  # noqa: S603 - the commands are ours
+        step.command,
+        cwd=settings.BASE_DIR,
+        env={**os.environ, **step.environment},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as running:
+        for line in running.stdout or ():
+            tell(f"{step.name} | {line}")
+    return Outcome(name=step.name, code=running.returncode, seconds=time.monotonic() - started)
 
 
 def _run(step: Step, *, keep_output: bool) -> Outcome:

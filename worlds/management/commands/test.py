@@ -13,7 +13,7 @@ from pathlib import Path
 
 from django.core.management.base import BaseCommand
 
-from worlds.management.steps import Outcome, Step, run_aloud
+from worlds.management.steps import Outcome, Step, run_aloud, run_side_by_side
 
 QUICK_ONLY = "not slow and not browser and not fault"
 
@@ -34,8 +34,10 @@ class Command(BaseCommand):
         """Run every part, also after a failure; the exit code is 1 when one failed."""
         words = [str(word) for word in _list(options["pytest_arguments"])]
         with tempfile.TemporaryDirectory(prefix="qmtl-worlds-test-") as folder:
-            steps = _extended(words, Path(folder)) if options["extended"] else _steps(words, options, Path(folder))
-            outcomes = [self._run(step) for step in steps]
+            if options["extended"]:
+                outcomes = run_side_by_side(_extended(words, Path(folder)), tell=self._tell)
+            else:
+                outcomes = [self._run(step) for step in _steps(words, options, Path(folder))]
             counts = _counts(Path(folder))
         self.stdout.write("")
         for outcome in outcomes:
@@ -44,6 +46,10 @@ class Command(BaseCommand):
         if not all(outcome.passed for outcome in outcomes):
             sys.exit(1)
 
+    def _tell(self, line: str) -> None:
+        self.stdout.write(line, ending="")
+        self.stdout.flush()
+
     def _run(self, step: Step) -> Outcome:
         self.stdout.write(f"\n== {step.name}")
         self.stdout.flush()
@@ -51,8 +57,9 @@ class Command(BaseCommand):
 
 
 def _extended(words: list[str], folder: Path) -> list[Step]:
-    chosen = [_pytest(name, ["-m", "extended", *words], folder) for name in ("postgres", "sqlite")]
-    return [replace(step, environment={**step.environment, "QW_TEST_EXTENDED": "1"}) for step in chosen]
+    chosen = [_pytest(name, ["-v", "-m", "extended", *words], folder) for name in ("postgres", "sqlite")]
+    more = {"QW_TEST_EXTENDED": "1", "PYTHONUNBUFFERED": "1"}
+    return [replace(step, environment={**step.environment, **more}) for step in chosen]
 
 
 def _steps(words: list[str], options: Mapping[str, object], folder: Path) -> list[Step]:
