@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from django.db import transaction
+
 from benchmarks.servers import SMALL
 from qmtl_worlds.contracts.acts import Act
 from worlds.services.authority import act_of_shell
@@ -19,8 +21,17 @@ VERBS: Final[Mapping[str, Callable[[Act], object]]] = {
     "kill": lambda act: kill(world_id=SMALL, scope="", act=act),
 }
 
+
+def committed_at(verb: str) -> int:
+    """Make the change, and return when it was committed, before anything that follows a commit."""
+    moments: list[int] = []
+    with transaction.atomic():
+        transaction.on_commit(lambda: moments.append(time.monotonic_ns()))
+        VERBS[verb](act_of_shell(reason="benchmark"))
+    return moments[0]
+
+
 if __name__ == "__main__":
     for line in sys.stdin:
-        VERBS[line.strip()](act_of_shell(reason="benchmark"))
-        sys.stdout.write(f"{time.monotonic_ns()}\n")
+        sys.stdout.write(f"{committed_at(line.strip())}\n")
         sys.stdout.flush()

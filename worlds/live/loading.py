@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
-from typing import Final
+from typing import Any, Final
 
 from audit.chain import kill_chain
 from audit.models import AuditHead
@@ -13,7 +13,7 @@ from qmtl_worlds.contracts.lease import Position
 from worlds.live.snapshot import Entries, WorldSnapshot
 from worlds.models import World
 from worlds.services.gate_facts import completed, entries_of, entry_facts, read_world, with_entries
-from worlds.stores.world_rows import read_events
+from worlds.stores.world_rows import read_events, read_members
 
 _WORLD_ONLY: Final = frozenset({"apply_updated", "evaluation_run_created", "evaluation_run_updated", "alert"})
 """Events after which every instance is as it was."""
@@ -22,6 +22,10 @@ _HOLDS: Final = frozenset({"freeze", "kill"})
 """Holds stand beside the entries: a world of ten thousand is frozen and killed without reading one of them again."""
 _ONE_INSTANCE: Final = "freshness_updated"
 _OF_HOLDS: Final = frozenset({"hold", "hold_lifted", "hold_sequence"})
+_OF_RUNS: Final = frozenset({"run_id", "phase", "generation"})
+"""A run places and lifts a hold, and changes no instance but those of the sets before and after its switch."""
+_OF_OVERRIDES: Final = frozenset({"override", "cap", "override_lifted"})
+_LEAVING: Final = "deactivated"
 _MOST_EVENTS: Final = 200
 _NOBODY: Final[frozenset[InstanceKey]] = frozenset()
 
@@ -68,9 +72,9 @@ def _entries(world: World, held: WorldSnapshot | None, changed: frozenset[Instan
 def _changed(world: World, held: WorldSnapshot | None) -> frozenset[InstanceKey] | None:
     """Return which instances may differ from what they are in ``held``; None where that is not known.
 
-    The events up to the world's sequence never change, so that they may be read after the world.
+    The events up to the world's sequence never change, nor do sets, so that they may be read after the world.
     """
-    if held is None or not held.facts.confirmed or world.generation != held.facts.generation:
+    if held is None or not held.facts.confirmed:
         return None
     since = held.position
     if world.incarnation != since.incarnation:
@@ -78,17 +82,25 @@ def _changed(world: World, held: WorldSnapshot | None) -> frozenset[InstanceKey]
     if world.sequence == since.sequence:
         return _NOBODY
     rows = read_events(world.id, after=since.sequence, until=world.sequence, limit=_MOST_EVENTS + 1)
-    if len(rows) != world.sequence - since.sequence:
+    told = [_told_of(kind, payload) for kind, payload in rows]
+    if len(rows) != world.sequence - since.sequence or None in told:
         return None
-    changed = set()
-    for kind, payload in rows:
-        if kind == _ONE_INSTANCE and "key" in payload:
-            changed.add(InstanceKey.from_text(payload["key"]))
-        elif kind not in _WORLD_ONLY and not _is_about_a_hold(kind, payload):
-            return None
-    return frozenset(changed)
+    switched = {held.facts.generation, world.generation} if held.facts.generation != world.generation else set()
+    members = (one.key for generation in switched for one in read_members(world.id, generation))
+    return frozenset(members).union(*(keys for keys in told if keys))
 
 
-def _is_about_a_hold(kind: str, payload: Mapping[str, object]) -> bool:
-    hold = payload.get("hold", payload.get("hold_lifted"))
-    return kind == _ACTIVATION and payload.keys() <= _OF_HOLDS and hold in _HOLDS
+def _told_of(kind: str, payload: Mapping[str, Any]) -> frozenset[InstanceKey] | None:
+    """Return whom an event is about beside the members of the set; None where it does not say."""
+    if kind in _WORLD_ONLY:
+        return _NOBODY
+    if kind == _ONE_INSTANCE and "key" in payload:
+        return frozenset({InstanceKey.from_text(payload["key"])})
+    if kind != _ACTIVATION or not payload:
+        return None
+    if payload.keys() == {_LEAVING}:
+        return frozenset(map(InstanceKey.from_text, payload[_LEAVING]))
+    if payload.keys() <= _OF_OVERRIDES:
+        return frozenset({InstanceKey.from_text(payload.get("override", payload.get("override_lifted", "")))})
+    is_hold = payload.keys() <= _OF_HOLDS and payload.get("hold", payload.get("hold_lifted")) in _HOLDS
+    return _NOBODY if is_hold or payload.keys() == _OF_RUNS else None

@@ -22,11 +22,11 @@ from qmtl_worlds.lifecycle.override import NO_CAP
 from qmtl_worlds.lifecycle.world import effective_mode
 from strategies.models import StrategyInstance
 from worlds.models import World
-from worlds.selectors import Member, find_override, members_of, overrides_of
+from worlds.selectors import Member, find_override, members_of
 from worlds.services.run_rows import hold_of
 from worlds.services.step_facts import filed_holds
 from worlds.stores.clock import world_now
-from worlds.stores.world_rows import WorldRow, read_position, read_world_row
+from worlds.stores.world_rows import MemberRow, WorldRow, read_caps, read_members, read_position, read_world_row
 
 READ_ATTEMPTS: Final = 5
 Entries = TypeVar("Entries")
@@ -118,11 +118,8 @@ def entries_of(*, world: World, keys: Collection[InstanceKey]) -> dict[InstanceK
 
 def member_facts(*, world: World) -> dict[InstanceKey, EntryFacts]:
     """Return what is committed for the members of the set, by key."""
-    caps = {override.scope: override.cap for override in overrides_of(world.id)}
-    return {
-        key: _member_facts(member, caps.get(key.text, NO_CAP))
-        for key, member in members_of(world.id, world.generation).items()
-    }
+    members, caps = read_members(world.id, world.generation), read_caps(world.id)
+    return {one.key: _member_facts(one, caps.get(one.key.text, NO_CAP)) for one in members}
 
 
 def one_entry(*, world: World, key: InstanceKey) -> EntryFacts:
@@ -148,7 +145,7 @@ def _bound_facts(instances: QuerySet[StrategyInstance]) -> dict[InstanceKey, Ent
     return {key: EntryFacts(key, bound=True, fresh_until=None if out else until) for key, until, out in keyed}
 
 
-def _member_facts(member: Member, cap: float) -> EntryFacts:
+def _member_facts(member: Member | MemberRow, cap: float) -> EntryFacts:
     return EntryFacts(key=member.key, bound=True, weight=member.weight, cap=cap, fresh_until=member.fresh_until)
 
 

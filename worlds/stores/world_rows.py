@@ -14,6 +14,7 @@ from typing import Any, Final
 from django.db import connection
 
 from audit.chain import kill_chain
+from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.lease import Position
 from worlds.models import GateHold, World
 from worlds.stores.clock import now_expression
@@ -59,6 +60,21 @@ _EVENTS: Final = """
 SELECT kind, payload FROM worlds_outboxevent WHERE world_id = %s AND sequence > %s AND sequence <= %s
 ORDER BY sequence LIMIT %s
 """
+_MEMBERS: Final = """
+SELECT i.strategy_id, i.side, e.weight, i.fresh_until FROM worlds_activationset s
+JOIN worlds_activationentry e ON e.set_id = s.id JOIN strategies_strategyinstance i ON i.id = e.instance_id
+WHERE s.world_id = %s AND s.generation = %s
+"""
+_CAPS: Final = "SELECT scope, cap FROM worlds_override WHERE world_id = %s"
+
+
+@dataclass(frozen=True, slots=True)
+class MemberRow:
+    """One entry of an active set, and until when its data is fresh now."""
+
+    key: InstanceKey
+    weight: float
+    fresh_until: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +127,17 @@ def read_position(world_id: str) -> Position | None:
 def read_events(world_id: str, *, after: int, until: int, limit: int) -> list[tuple[str, dict[str, Any]]]:
     """Return kind and payload of a world's events with a sequence in ``(after, until]``, in order."""
     return [(kind, json.loads(payload)) for kind, payload in _rows(_EVENTS, world_id, after, until, limit)]
+
+
+def read_members(world_id: str, generation: int) -> list[MemberRow]:
+    """Return the entries of one generation; one that is empty, or that never was, has none."""
+    rows = _rows(_MEMBERS, world_id, generation) if generation else []
+    return [MemberRow(InstanceKey(name, Side(side)), weight, _time(until)) for name, side, weight, until in rows]
+
+
+def read_caps(world_id: str) -> dict[str, float]:
+    """Return what operators limit the world's instances to, by the text of their keys."""
+    return dict(_rows(_CAPS, world_id))
 
 
 def _rows(sql: str, *parameters: str | int) -> list[tuple[Any, ...]]:
