@@ -140,7 +140,7 @@ class Keeper:
         rest lapse.
         """
         self.has_asked = True
-        positions, started = positions_of(self._store.worlds.keys())
+        positions, started = positions_of(tuple(self._store.worlds))
         changed = [world for world in tuple(self._store.worlds.values()) if not _still_stands(world, positions)]
         for world in tuple(self._store.worlds.values()):
             if world.world_id in positions and world not in changed:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
-from audit.chain import kill_chain
-from audit.models import AuditHead
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.lease import Position
 from worlds.live.snapshot import Entries, WorldSnapshot
 from worlds.models import World
 from worlds.services.gate_facts import completed, entries_of, entry_facts, read_world, with_entries
-from worlds.stores.world_rows import read_events, read_members
+from worlds.stores.world_rows import read_events, read_members, read_positions
 
 _WORLD_ONLY: Final = frozenset({"apply_updated", "evaluation_run_created", "evaluation_run_updated", "alert"})
 """Events after which every instance is as it was."""
@@ -50,17 +48,10 @@ def load_world(world_id: str, *, held: WorldSnapshot | None = None) -> tuple[Wor
     return WorldSnapshot(whole), whole.started
 
 
-def positions_of(world_ids: Iterable[str]) -> tuple[dict[str, Position], float]:
+def positions_of(world_ids: Collection[str]) -> tuple[dict[str, Position], float]:
     """Return where each of the worlds is, and the monotonic time before it was read."""
-    started, world_ids = time.monotonic(), tuple(world_ids)
-    chains = {kill_chain(world_id): world_id for world_id in world_ids}
-    kills = dict(AuditHead.objects.filter(chain__in=chains).values_list("chain", "seq"))
-    rows = World.objects.filter(id__in=world_ids).values_list("id", "incarnation", "sequence")
-    found = {
-        world_id: Position(incarnation, sequence, kills.get(kill_chain(world_id), 0))
-        for world_id, incarnation, sequence in rows
-    }
-    return found, started
+    started = time.monotonic()
+    return read_positions(world_ids), started
 
 
 def _entries(world: World, held: WorldSnapshot | None, changed: frozenset[InstanceKey] | None) -> Entries:

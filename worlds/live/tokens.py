@@ -16,6 +16,7 @@ from worlds.models import ApiToken
 from worlds.services.authority import grants_of_token
 from worlds.services.tokens import find_token
 from worlds.stores.clock import database_now
+from worlds.stores.token_rows import revoked_since
 
 LEASE: Final = "activation.lease"
 MOST_TOKENS: Final = 50_000
@@ -115,11 +116,11 @@ class TokenBook:
 
     def recheck(self) -> bool:
         """Forget what was revoked since the last look; tell whether something was. Called by the keeper's thread."""
-        started, now = time.monotonic(), database_now()
-        since = (self._looked_until or now) - OVERLAP
+        started = time.monotonic()
+        now, lately = revoked_since((self._looked_until or database_now()) - OVERLAP)
         for token_id in [token_id for token_id, callers in self._by_id.items() if not callers]:
             del self._by_id[token_id]
-        revoked = self._by_id.keys() & set(ApiToken.objects.filter(revoked_at__gte=since).values_list("id", flat=True))
+        revoked = self._by_id.keys() & lately
         for caller in [caller for token_id in revoked for caller in self._by_id.pop(token_id)]:
             caller.revoked = True
         self._looked_until, self._checked_at = now, started

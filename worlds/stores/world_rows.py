@@ -7,17 +7,20 @@ them than a database to answer them.
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from django.db import connection
 
-from audit.chain import kill_chain
+from audit.chain import KILL_SUFFIX, kill_chain
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.lease import Position
+from strategies.rows import placeholders
 from worlds.models import GateHold, World
 from worlds.stores.clock import now_expression
+from worlds.stores.statements import rows_of, time_of
 
 _FIELDS: Final = (
     "id",
@@ -55,6 +58,10 @@ FROM worlds_world w LEFT JOIN worlds_gatehold h ON h.world_id = w.id WHERE w.id 
 """  # noqa: S608 - only names of columns
 _POSITION: Final = """
 SELECT incarnation, sequence, (SELECT seq FROM audit_audithead WHERE chain = %s) FROM worlds_world WHERE id = %s
+"""
+_POSITIONS: Final = """
+SELECT w.id, w.incarnation, w.sequence, k.seq FROM worlds_world w
+LEFT JOIN audit_audithead k ON k.chain = w.id || %s WHERE w.id IN {ids}
 """
 _EVENTS: Final = """
 SELECT kind, payload FROM worlds_outboxevent WHERE world_id = %s AND sequence > %s AND sequence <= %s
@@ -99,7 +106,7 @@ class WorldRow:
 def read_world_row(world_id: str) -> WorldRow | None:
     """Return what the rows say of a world; None where there is none."""
     sql = _WORLD.format(now=now_expression().replace("%", "%%"))
-    rows = _rows(sql, kill_chain(world_id), world_id)
+    rows = rows_of(sql, kill_chain(world_id), world_id)
     if not rows:
         return None
     held = len(_FIELDS) + len(_OF_HOLD)
@@ -110,55 +117,47 @@ def read_world_row(world_id: str) -> WorldRow | None:
         policy_checksum=checksum,
         content_hash=content_hash,
         run_id=run_id,
-        told_at=_time(told_at),
+        told_at=time_of(told_at),
         kills=kills or 0,
-        now=_time(now),
+        now=time_of(now),
         anything_fresh=bool(anything_fresh),
     )
 
 
 def read_position(world_id: str) -> Position | None:
     """Return where in its order of visible states a world is; None where there is none."""
-    for incarnation, sequence, kills in _rows(_POSITION, kill_chain(world_id), world_id):
+    for incarnation, sequence, kills in rows_of(_POSITION, kill_chain(world_id), world_id):
         return Position(incarnation, sequence, kills or 0)
     return None
 
 
+def read_positions(world_ids: Collection[str]) -> dict[str, Position]:
+    """Return where each of the worlds is, of those that there are."""
+    sql = _POSITIONS.format(ids=placeholders(tuple(world_ids)))
+    rows = rows_of(sql, KILL_SUFFIX, *world_ids) if world_ids else []
+    return {world_id: Position(incarnation, sequence, kills or 0) for world_id, incarnation, sequence, kills in rows}
+
+
 def read_events(world_id: str, *, after: int, until: int, limit: int) -> list[tuple[str, dict[str, Any]]]:
     """Return kind and payload of a world's events with a sequence in ``(after, until]``, in order."""
-    return [(kind, json.loads(payload)) for kind, payload in _rows(_EVENTS, world_id, after, until, limit)]
+    return [(kind, json.loads(payload)) for kind, payload in rows_of(_EVENTS, world_id, after, until, limit)]
 
 
 def read_members(world_id: str, generation: int) -> list[MemberRow]:
     """Return the entries of one generation; one that is empty, or that never was, has none."""
-    rows = _rows(_MEMBERS, world_id, generation) if generation else []
-    return [MemberRow(InstanceKey(name, Side(side)), weight, _time(until)) for name, side, weight, until in rows]
+    rows = rows_of(_MEMBERS, world_id, generation) if generation else []
+    return [MemberRow(InstanceKey(name, Side(side)), weight, time_of(until)) for name, side, weight, until in rows]
 
 
 def read_caps(world_id: str) -> dict[str, float]:
     """Return what operators limit the world's instances to, by the text of their keys."""
-    return dict(_rows(_CAPS, world_id))
-
-
-def _rows(sql: str, *parameters: str | int) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        return list(cursor.fetchall())
+    return dict(rows_of(_CAPS, world_id))
 
 
 def _world(values: tuple[Any, ...]) -> World:
-    times = (_time(value) for value in values[-_TIMES:])
+    times = (time_of(value) for value in values[-_TIMES:])
     return World.from_db(connection.alias, _FIELDS, (*values[:-_TIMES], *times))
 
 
 def _hold(values: tuple[Any, ...]) -> GateHold:
     return GateHold.from_db(connection.alias, _OF_HOLD, values)
-
-
-def _time(value: datetime | str | None) -> Any:
-    """Return an aware time; SQLite has texts, and what Django makes of them."""
-    if isinstance(value, str):
-        value = datetime.fromisoformat(value)
-    if value is None:
-        return None
-    return value.astimezone(UTC) if value.tzinfo else value.replace(tzinfo=UTC)
