@@ -64,7 +64,7 @@ def test_world_page_takes_the_same_statements_for_any_number_of_strategies(
     )
     many = count(client, page_address(world))
 
-    assert (few, many) == (48, 48)
+    assert (few, many) == (36, 36)
 
 
 def test_world_page_takes_the_same_statements_for_any_number_of_holds_overrides_and_alerts(
