@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from typing import TYPE_CHECKING, cast
 
@@ -32,3 +33,4 @@ def _application() -> Live:
 
 
 application = _application()
+gc.freeze()  # what was imported stays: the collector would walk all of it while streams connect, and reads would wait
