@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--seed", default=f"{time.time_ns() % 10**8}", help="the same seed throws the same dice")
     words.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")
     words.add_argument("--kills", type=int, default=0, help="go on until so many processes died at failpoints")
+    words.add_argument("--reads", type=int, default=0, help="go on until the observer has read so often")
     words.add_argument("--weather", action="store_true", help="also strike Redis, the broker, the database, signals")
     words.add_argument("--strikes", default="", help="of the weather these faults only, by name")
     words.add_argument("--small-disk", action="store_true", help="let the database's disk run full; takes root")

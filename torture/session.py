@@ -21,7 +21,7 @@ from torture import history, people
 from torture.mutants import unguarded
 from torture.servers import Servers
 from torture.storm import LEASE_MS, Plan, rage
-from torture.tally import Tally, quantile
+from torture.tally import READS, Tally, quantile
 
 MUTANT_SECONDS: Final = 40.0
 MUTANT_WORLDS: Final = 4
@@ -74,6 +74,7 @@ def run(servers: Servers, options: argparse.Namespace) -> int:
         seed=options.seed,
         seconds=options.minutes * 60,
         kills=options.kills,
+        reads=options.reads,
         worlds=options.worlds,
         weather=options.weather,
         strikes=tuple(filter(None, options.strikes.split(","))),
@@ -102,7 +103,7 @@ def say(line: str) -> None:
 def say_figures(tally: Tally, *, seconds: float) -> None:
     """Print what came out."""
     counts, known = tally.counts, len(every_point())
-    reads = sum(counts[name] for name in ("api_reads", "redis_reads", "gate_polls"))
+    reads = sum(counts[name] for name in READS)
     missed = sorted(set(every_point()) - set(tally.points))
     lines = [
         f"{seconds:.0f} s; applies {counts['applies']}: {dict(tally.ends)}",

@@ -21,7 +21,7 @@ from torture.reckoning import reckon
 from torture.servers import SLACK_SECONDS, Servers, free_port
 from torture.stage import Stage, StoppedError
 from torture.standing import Standing
-from torture.tally import Tally
+from torture.tally import READS, Tally
 from torture.weather import Weather
 
 LEASE_MS: Final = 1000
@@ -31,6 +31,8 @@ WEBS: Final = 2
 """So many web processes serve in bad weather, and Runners ask either."""
 ENDING_SECONDS: Final = 60.0
 MOST_TIMES: Final = 4
+MOST_SECONDS_A_KILL: Final = 2.0
+MOST_SECONDS_A_READ: Final = 0.02
 """So many times its length may a storm take for the deaths that it was asked for."""
 SPEAK_SECONDS: Final = 5.0
 Say = Callable[[str], None]
@@ -38,7 +40,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How long and how hard: it ends once both ``seconds`` and ``kills`` are reached, or when something does not hold.
+    """How long and how hard: it ends once ``seconds``, ``kills`` and ``reads`` are reached, or something does not hold.
 
     ``points`` are aimed at in turn; ``weather`` strikes everything else; ``mutants`` make the product wrong. ``action``
     is what befalls workers instead of death; where it is ``gentle``, nothing else does, but what ``twin`` names befalls
@@ -50,6 +52,7 @@ class Plan:
     seed: str
     seconds: float
     kills: int = 0
+    reads: int = 0
     worlds: int = 8
     runners: int = 2
     points: tuple[str, ...] = every_point()
@@ -201,10 +204,10 @@ def _live(stage: Stage, plan: Plan, worlds: Sequence[str], around: Surroundings)
         if around.weather is not None and not stage.ready_to_stop.is_set():
             around.weather.strike()
         elapsed = time.monotonic() - started
-        if elapsed > MOST_TIMES * plan.seconds + ENDING_SECONDS and not stage.stopped.is_set():
+        if elapsed > _longest(plan) and not stage.stopped.is_set():
             stage.tally.problem("stuck", "the storm would not end")
         _stop_where_wrong(stage, watch)
-        if elapsed >= plan.seconds and kills(stage) >= plan.kills:
+        if elapsed >= plan.seconds and kills(stage) >= plan.kills and _reads(watch) >= plan.reads:
             stage.ready_to_stop.set()
         if time.monotonic() - spoken >= SPEAK_SECONDS:
             spoken = time.monotonic()
@@ -237,6 +240,16 @@ def kills(stage: Stage) -> int:
     return sum(action == "kill" for action, _point in stage.faults())
 
 
+def _reads(watch: Watch) -> int:
+    return sum(watch.counts.get(name, 0) for name in READS)
+
+
+def _longest(plan: Plan) -> float:
+    """Return the seconds after which a storm that goes on is stuck."""
+    wanted = plan.kills * MOST_SECONDS_A_KILL + plan.reads * MOST_SECONDS_A_READ
+    return MOST_TIMES * plan.seconds + wanted + ENDING_SECONDS
+
+
 def _is_windy(plan: Plan) -> bool:
     return plan.weather or bool(plan.strikes)
 
@@ -250,7 +263,6 @@ def _count_kills(stage: Stage) -> None:
 
 
 def _progress(stage: Stage, watch: Watch, elapsed: float) -> str:
-    reads = sum(watch.counts.get(name, 0) for name in ("api_reads", "redis_reads", "gate_polls"))
     done = stage.tally.counts["applies"]
     bad = len(watch.violations) + len(stage.tally.problems)
-    return f"{elapsed:5.0f} s  kills {kills(stage):5d}  applies {done:5d}  reads {reads:7d}  violations {bad}"
+    return f"{elapsed:5.0f} s  kills {kills(stage):5d}  applies {done:5d}  reads {_reads(watch):7d}  violations {bad}"

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 LISTS = ("recoveries", "stormy_recoveries", "kill_latencies", "seeds")
+READS = ("api_reads", "redis_reads", "gate_polls")
+"""What the observer reads: answers of the API, copies in Redis, what Runners held."""
 
 
 @dataclass(slots=True)

@@ -14,6 +14,7 @@ import pytest
 from tests.architecture.source import ROOT
 from tests.faults.extended import EXTENDED, longer_when_extended, only_extended
 from torture.page import page
+from torture.tally import READS as READS_OF
 from torture.tally import Tally, added, quantile
 
 KILLS = 500 if EXTENDED else 100
@@ -36,7 +37,7 @@ def storm(report: Path, *words: str) -> tuple[subprocess.CompletedProcess[str], 
 
 
 def reads_of(report: dict[str, Any]) -> int:
-    return sum(report["counts"][name] for name in ("api_reads", "redis_reads", "gate_polls"))
+    return sum(report["counts"][name] for name in READS_OF)
 
 
 def recovered_in_time(report: dict[str, Any], *, overload: float) -> bool:
@@ -53,9 +54,9 @@ def recovered_in_time(report: dict[str, Any], *, overload: float) -> bool:
 @pytest.mark.timeout(1200 if EXTENDED else 300)
 def test_nothing_is_opened_lost_or_doubled_while_processes_die_on_postgresql(tmp_path: Path) -> None:
     weather = ("--weather",) if EXTENDED else ()
-    words = ("--minutes", "0.6", "--kills", str(KILLS), "--worlds", "4", "--seed", "suite", *weather)
+    words = ("--minutes", "0.6", "--kills", str(KILLS), "--reads", str(READS), "--worlds", "4", "--seed", "suite")
 
-    done, report = storm(tmp_path / "report", *words)
+    done, report = storm(tmp_path / "report", *words, *weather)
     overload = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / OWN_LOAD)
 
     assert done.returncode == 0, done.stdout + done.stderr

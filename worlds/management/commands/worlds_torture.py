@@ -23,6 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--seed", help="the same seed throws the same dice; a new one each time otherwise")
         parser.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")
         parser.add_argument("--kills", type=int, default=0, help="go on until so many processes died at failpoints")
+        parser.add_argument("--reads", type=int, default=0, help="go on until the observer has read so often")
         parser.add_argument("--worlds", type=int, default=6)
         parser.add_argument("--calm", action="store_true", help="only deaths at failpoints, nothing else")
         parser.add_argument("--strikes", default="", help="of the faults beside them these only, by name")
@@ -49,7 +50,7 @@ def _words(options: dict[str, Any]) -> list[str]:
     words += [f"--{name.replace('_', '-')}" for name in ("small_disk", "restore") if options[name]]
     if options["report"] is not None:
         options = {**options, "report": options["report"].resolve()}
-    for name in ("minutes", "seed", "database", "kills", "worlds", "strikes", "mutants", "report"):
+    for name in ("minutes", "seed", "database", "kills", "reads", "worlds", "strikes", "mutants", "report"):
         if options[name] not in {None, ""}:
             words += [f"--{name}", str(options[name])]
     return words
