@@ -18,6 +18,9 @@ from tests.live.conftest import Headers, bearer
 from tests.worlds.factories import act_of
 from tests.worlds.steps import first_apply
 from worlds.live.app import Live
+from worlds.live.counts import Books
+from worlds.live.metrics import LiveCollector, registry_of, text_of
+from worlds.live.store import LiveStore
 from worlds.models import ApplyRun, World
 from worlds.services.approvals import reject
 from worlds.stores.clock import database_now
@@ -99,15 +102,14 @@ def test_metrics_are_those_of_the_reference(live: Live, trading: World) -> None:
     assert set(re.findall(r"^\| `([a-z_]+)` \| (?:counter|gauge) \|", page, flags=re.MULTILINE)) == ours
 
 
-def test_metrics_count_the_planned_changes_of_runs_that_failed(live: Live, waiting: ApplyRun, bob: User) -> None:
-    gateway = bearer("gateway")
-    failures = live.books.failures
-    failures.look(["w1"], now=database_now())
+def test_metrics_count_the_planned_changes_of_runs_that_failed(waiting: ApplyRun, bob: User) -> None:
+    books = Books()
+    books.failures.look(["w1"], now=database_now())
     reject(world_id="w1", run_id=waiting.run_id, act=act_of(bob))
     for minute in (1, 2):  # what was counted is not counted again
-        failures.look(["w1"], now=database_now() + minute * MINUTE)
+        books.failures.look(["w1"], now=database_now() + minute * MINUTE)
 
-    told = ask(live, "/metrics", **gateway).body.decode()
+    told = text_of(registry_of(LiveCollector(books, LiveStore()))).decode()
 
     assert 'promotion_fail_total{world_id="w1"} 1.0' in told
     assert 'demotion_fail_total{world_id="w1"} 1.0' in told
