@@ -102,6 +102,7 @@ def test_metrics_are_those_of_the_reference(live: Live, trading: World) -> None:
     assert set(re.findall(r"^\| `([a-z_]+)` \| (?:counter|gauge) \|", page, flags=re.MULTILINE)) == ours
 
 
+@pytest.mark.django_db
 def test_metrics_count_the_planned_changes_of_runs_that_failed(waiting: ApplyRun, bob: User) -> None:
     books = Books()
     books.failures.look(["w1"], now=database_now())
