@@ -44,6 +44,7 @@ class Aim(NamedTuple):
     tick_every: float = 1.0
 
 
+_WEB_STOPS: Final = ("stopped and continued: web", "stopped and continued: second web")
 AIMS: Final[Mapping[str, Aim]] = defaultdict(
     Aim,
     B1=Aim(("advance.after_commit/draining",), kill_share=0.9),
@@ -57,6 +58,7 @@ AIMS: Final[Mapping[str, Aim]] = defaultdict(
     B9=Aim(("project.after_lua",)),
     B10=Aim(("advance.before_commit/freezing",), "delay:1.7", gentle=True, lease_ms=3000),
     B11=Aim(("evaluate.after_commit",), gentle=True, lease_ms=3000),
+    B12=Aim(("evaluate.after_commit",), gentle=True, strikes=_WEB_STOPS, manner="eager"),
     B13=Aim(("advance.after_commit/draining",), gentle=True),
 )
 
