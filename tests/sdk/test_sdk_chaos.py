@@ -215,6 +215,7 @@ def test_no_gate_is_open_beyond_its_lease_and_all_end_at_the_servers_sequence(
 
 
 @pytest.mark.extended
+@pytest.mark.postgres
 @pytest.mark.timeout(3600)
 def test_no_gate_is_open_beyond_its_lease_for_long(server: str, token_of: TokenOf, trading: World, alice: User) -> None:
     minutes = float(os.environ.get("QW_TEST_CHAOS_MINUTES", "3"))
