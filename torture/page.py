@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from formal.explorer import EVERY_TIME, Report, explore
 from formal.patches import MEANINGS
 from qmtl_worlds.failpoints import every_point
 from torture.tally import Tally, added, quantile, read_reports
@@ -28,8 +29,8 @@ _ABOUT_RUNS: Final = (
 )
 
 
-def page(reports: Iterable[Mapping[str, Any]]) -> str:
-    """Return the whole page."""
+def page(reports: Iterable[Mapping[str, Any]], explored: Sequence[Report]) -> str:
+    """Return the whole page: what storms came to, and what the explorer found just now."""
     stored = list(reports)
     total = added(stored)
     parts = [
@@ -42,6 +43,8 @@ def page(reports: Iterable[Mapping[str, Any]]) -> str:
         _points(total),
         "## What the harness is worth",
         _mutants(total),
+        "## The model",
+        _model(explored),
         "## Track record",
         "Every defect of the apply protocol that a harness has found, so far:",
         _record(),
@@ -92,7 +95,17 @@ def _mutants(total: Tally) -> str:
     score = (
         f"{sum(bool(told) for told in total.mutants.values())} of {len(rows)} mutants were noticed on real processes."
     )
-    return f"{score}\n\n{_table(('', 'mistake', 'noticed as'), rows)}\n\nModel and simulator: formal/README.md."
+    return f"{score}\n\n{_table(('', 'mistake', 'noticed as'), rows)}"
+
+
+def _model(explored: Sequence[Report]) -> str:
+    states, moves = sum(one.states for one in explored), sum(one.transitions for one in explored)
+    errors = sum(bool(one.violation) for one in explored)
+    whole = sum(one.complete for one in explored)
+    found = (
+        f"{states:,} states and {moves:,} transitions of the real table, {whole} of {len(explored)} small worlds whole"
+    )
+    return f"{found}: {errors} errors. The larger worlds, spin and the simulator: formal/README.md."
 
 
 def _record() -> str:
@@ -134,4 +147,5 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[object]]) -> str:
 
 
 if __name__ == "__main__":
-    PAGE.write_text(page(read_reports(Path(sys.argv[1]))), encoding="utf-8")
+    explored = [explore(scope) for scope in EVERY_TIME]
+    PAGE.write_text(page(read_reports(Path(sys.argv[1])), explored), encoding="utf-8")

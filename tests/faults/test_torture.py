@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from formal.explorer import Report
 from tests.architecture.source import ROOT
 from tests.faults.extended import EXTENDED, longer_when_extended, only_extended
 from torture.page import page
@@ -113,10 +114,11 @@ def test_figures_of_several_storms_add_up_to_one_page() -> None:
     second.problem("lost", "an acknowledged request is gone")
     reports = [one.to_json() | {"database": "sqlite", "seconds": 60.0} for one in (first, second)]
 
-    total, text = added(reports), page(reports)
+    total, text = added(reports), page(reports, [Report(7, 9, complete=True), Report(3, 4, complete=True)])
 
     assert (total.counts["applies"], total.seeds, total.recoveries) == (7, ["a", "b"], [1.0, 3.0])
     assert "| applies | 7 () |" in text
+    assert "10 states and 13 transitions of the real table, 2 of 2 small worlds whole: 0 errors." in text
     assert "| requests lost | 1 |" in text
     assert "| two people acting at one moment | 3 |" in text
     assert "| B2 | a step does not check its epoch | a fenced process moved a run (I6) |" in text
