@@ -44,11 +44,12 @@ class Aim(NamedTuple):
     tick_every: float = 1.0
 
 
+_DAWDLES: Final = "advance.between_steps=delay:0.5"
 _WEB_STOPS: Final = ("stopped and continued: web", "stopped and continued: second web")
 AIMS: Final[Mapping[str, Aim]] = defaultdict(
     Aim,
     B1=Aim(("advance.after_commit/draining",), kill_share=0.9),
-    B2=Aim(("advance.between_steps",), "delay:0.5", gentle=True, twin="advance.between_steps=delay:0.5", tick_every=4.0),
+    B2=Aim(("advance.between_steps",), "delay:0.5", gentle=True, twin=_DAWDLES, tick_every=4.0),
     B3=Aim(("advance.after_commit/draining",), rival_share=1.0),
     B4=Aim(("project.before_lua",), gentle=True, tick_every=3.0),
     B5=Aim(("advance.after_commit/frozen",), gentle=True, twin="project.before_lua=delay:2.5:1", tick_every=4.0),
