@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+import gc
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 
@@ -10,7 +11,7 @@ from qmtl_worlds.policy.compiler import compile_mapping, compile_policy
 from tests.unit.policy.samples import MINIMAL, with_gates, with_score
 
 CPU_SECONDS = 0.5
-"""Measured 0.12 s at worst on two quiet cores; CPU time, so that a busy machine does not matter."""
+"""Measured 0.12 s at worst on two quiet cores; CPU time of the one thread, so that a busy machine does not matter."""
 
 
 def nested(depth: int) -> list[object]:
@@ -66,14 +67,23 @@ BOMBS = {
 }
 
 
+@pytest.fixture
+def _own_garbage() -> Iterator[None]:
+    """Leave what earlier tests made out of the garbage collector's walks: it is not the text's cost."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.usefixtures("_own_garbage")
 @pytest.mark.parametrize("text", BOMBS.values(), ids=BOMBS.keys())
 def test_hostile_text_is_refused_as_an_invalid_policy_in_little_time(text: str | bytes) -> None:
-    started = time.process_time()
+    started = time.thread_time()
 
     with pytest.raises(PolicyInvalidError) as caught:
         compile_policy(text)
 
-    assert time.process_time() - started < CPU_SECONDS
+    assert time.thread_time() - started < CPU_SECONDS
     assert "".join(str(fault) for fault in caught.value.faults).isprintable()
 
 
