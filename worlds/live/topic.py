@@ -230,14 +230,17 @@ class Topic:
                 reader.parked.set_result(None)
 
     def _tell_at_once(self, reader: Reader) -> bool:
-        """Tell a reader what is new, where that is one step or a beat, and it takes it without waiting."""
+        """Tell a reader what is new, where that is urgent, one step or a beat, and it takes it without waiting."""
         states, seen = self.world.recent, reader.seen
         latest, before = states[-1], states[-2] if len(states) > 1 else None
         if self._over(reader) is not None or reader.put is None or seen is None:
             return False
-        if seen is not latest and (seen is not before or _is_urgent(seen, latest)):
+        if seen is latest:
+            frame = b""
+        elif (is_urgent := _is_urgent(seen, latest)) or seen is before:
+            frame = self._step(reader, None if is_urgent else seen, latest)
+        else:
             return False
-        frame = b"" if seen is latest else self._step(reader, seen, latest)
         reader.seen = latest
         if reader.beats != self._beats:
             reader.beats = self._beats
