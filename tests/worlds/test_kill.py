@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
 from django.contrib.auth.models import User
@@ -36,9 +37,10 @@ from worlds.services.activation import activation_of
 from worlds.services.authority import act_of_token
 from worlds.services.kills import kill
 from worlds.services.tokens import create_token
-from worlds.stores import kill_file
+from worlds.stores import kill_file, notices
 
 pytestmark = pytest.mark.django_db
+Captured = Callable[..., AbstractContextManager[object]]
 
 
 @pytest.fixture(autouse=True)
@@ -65,6 +67,20 @@ def test_kill_closes_at_once_and_touches_neither_sequence_nor_outbox(world: Worl
     assert OutboxEvent.objects.count() == told
     event = AuditEvent.objects.get(chain=kill_chain(world.id))
     assert (event.kind, event.actor, event.reason) == ("gate.killed", "person:alice", "smoke")
+
+
+def test_kill_gives_notice_to_all_who_serve_the_world_once_it_is_committed(
+    world: World, alice: User, monkeypatch: pytest.MonkeyPatch, django_capture_on_commit_callbacks: Captured
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(notices, "tell", told.append)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        kill(world_id=world.id, act=act_of(alice))
+
+        assert told == []
+
+    assert told == [world.id]
 
 
 def test_kill_twice_is_once_and_two_persons_kill_twice(world: World, alice: User, bob: User) -> None:

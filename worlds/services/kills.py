@@ -34,6 +34,7 @@ from worlds.services.changes import announce, locked_world
 from worlds.services.projection import project_after_commit
 from worlds.services.run_rows import hold_of
 from worlds.stores import kill_file
+from worlds.stores.notices import tell_after_commit
 
 LOCK_TIMEOUT_MS: Final = 150
 STATEMENT_TIMEOUT_MS: Final = 1_000
@@ -207,6 +208,7 @@ def _insert(world_id: str, scope: str, act: Act, *, owner: str, kind: str) -> No
     facts = {"scope": scope, "owner": owner, "level": row.level}
     record(chain=kill_chain(world_id), kind=kind, act=act, subject=scope or world_id, after=facts)
     transaction.on_commit(partial(reach, "kill.after_commit"))
+    tell_after_commit(world_id)
     reach("kill.before_commit")
 
 
