@@ -106,9 +106,9 @@ def _live(order: Mapping[str, Any], folder: Path, play: Play) -> NoReturn:
         code = 0
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 0
-    except BaseException:  # noqa: BLE001 - whatever it is, a child never goes on as a nursery
-        traceback.print_exc()
-    finally:
+    finally:  # whatever it was, a child never goes on as a nursery
+        if sys.exc_info()[0] is not None:
+            traceback.print_exc()
         sys.stderr.flush()
         os._exit(code)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
@@ -33,7 +33,7 @@ ENDING_SECONDS: Final = 60.0
 MOST_TIMES: Final = 4
 MOST_SECONDS_A_KILL: Final = 2.0
 MOST_SECONDS_A_READ: Final = 0.02
-"""So many times its length may a storm take for the deaths that it was asked for."""
+"""So many times its length may a storm take, and so long for each death and each read that it was asked for."""
 SPEAK_SECONDS: Final = 5.0
 Say = Callable[[str], None]
 
@@ -193,44 +193,42 @@ class Surroundings:
 
 def _live(stage: Stage, plan: Plan, worlds: Sequence[str], around: Surroundings) -> None:
     """Let all worlds live until the plan is fulfilled, then let them come to rest."""
-    lives = [threading.Thread(target=_guarded, args=(Life(stage, world, seed=plan.seed), stage)) for world in worlds]
-    for life in lives:
-        life.start()
+    pool = ThreadPoolExecutor(len(worlds))
+    lives = [pool.submit(_lived, Life(stage, world, seed=plan.seed)) for world in worlds]
     started = time.monotonic()
     spoken = started
     watch = around.watch
-    while any(life.is_alive() for life in lives):
+    while not all(life.done() for life in lives):
         watch.listen(0.5)
         if around.weather is not None and not stage.ready_to_stop.is_set():
             around.weather.strike()
         elapsed = time.monotonic() - started
         if elapsed > _longest(plan) and not stage.stopped.is_set():
             stage.tally.problem("stuck", "the storm would not end")
-        _stop_where_wrong(stage, watch)
+        _stop_where_wrong(stage, watch, lives)
         if elapsed >= plan.seconds and kills(stage) >= plan.kills and _reads(watch) >= plan.reads:
             stage.ready_to_stop.set()
         if time.monotonic() - spoken >= SPEAK_SECONDS:
             spoken = time.monotonic()
             around.say(_progress(stage, watch, elapsed))
-    for life in lives:
-        life.join()
+    pool.shutdown()
+    for error in filter(None, (life.exception() for life in lives)):
+        stage.tally.problem("harness", f"{type(error).__name__}: {error}")
 
 
-def _stop_where_wrong(stage: Stage, watch: Watch) -> None:
-    """End everything as it is, so that the evidence stays."""
-    if watch.alarmed or stage.tally.problems:
+def _stop_where_wrong(stage: Stage, watch: Watch, lives: Sequence[Future[None]]) -> None:
+    """End everything as it is, so that the evidence stays; what the harness does wrong ends the storm as well."""
+    is_broken = any(life.done() and life.exception() is not None for life in lives)
+    if watch.alarmed or stage.tally.problems or is_broken:
         stage.stopped.set()
         stage.ready_to_stop.set()
 
 
-def _guarded(life: Life, stage: Stage) -> None:
-    """Live; what the harness itself does wrong ends the storm as well."""
+def _lived(life: Life) -> None:
+    """Live until the end, or until the storm is stopped."""
     try:
-        life.live()
-    except StoppedError:
-        pass
-    except Exception as error:  # noqa: BLE001 - a thread's boundary: told, and the storm ends
-        stage.tally.problem("harness", f"{type(error).__name__}: {error}")
+        with suppress(StoppedError):
+            life.live()
     finally:
         connections.close_all()
 
