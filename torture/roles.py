@@ -29,6 +29,7 @@ from worlds.services.advance import advance
 from worlds.services.authority import act_of_system
 from worlds.services.run_rows import compiled
 from worlds.services.tick_memory import Memory
+from worlds.work.live_runs import start_carrying
 from worlds.work.tick import tick
 
 Tell = Callable[[dict[str, Any]], None]
@@ -58,15 +59,18 @@ def play(role: str, tell: Tell, order: Mapping[str, Any]) -> None:
 
 
 def keep_ticking(_tell: Tell, words: Words) -> None:
-    """Tick as ``manage.py tick`` does; a database that is away is asked again."""
+    """Tick as ``manage.py tick`` does, or rarely and alone; a database that is away is asked again."""
     stopped, memory = _until_asked(), Memory()
+    every = words.get("every", 1.0)
+    if every <= 1:
+        start_carrying(stopped, every=every)
     while not stopped.is_set():
         try:
             tick(memory)
         except (DatabaseError, InterfaceError):
             connection.close()
         close_old_connections()
-        stopped.wait(words.get("every", 1.0))
+        stopped.wait(every)
 
 
 def work(tell: Tell, words: Words) -> None:

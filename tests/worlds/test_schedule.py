@@ -219,4 +219,4 @@ def break_steps_of(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
             raise ZeroDivisionError
         return advance(world_id=world_id, run_id=run_id, act=act)
 
-    monkeypatch.setattr("worlds.work.tick.advance", advance_others)
+    monkeypatch.setattr("worlds.work.live_runs.advance", advance_others)

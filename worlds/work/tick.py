@@ -5,21 +5,18 @@ It needs the database only. It never sleeps inside a step, and a second copy of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime
 
 import structlog
-from django.db import OperationalError
 
 from audit.checkpoints import sign_due
 from audit.keys import SigningKeyError
 from qmtl_worlds.contracts.acts import Act
-from qmtl_worlds.contracts.errors import WorldsError
-from qmtl_worlds.contracts.states import LIVE_STATES, RunState
+from qmtl_worlds.contracts.states import RunState
 from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.apply import Event
 from worlds.models import ApplyRun
-from worlds.services.advance import advance, count_failure, fire_event
+from worlds.services.advance import fire_event
 from worlds.services.authority import act_of_schedule, act_of_system
 from worlds.services.conditions import watch_alerts
 from worlds.services.flat import watch_flats
@@ -33,6 +30,7 @@ from worlds.services.relay import compact_outbox, relay_outbox
 from worlds.services.restore import close_restored
 from worlds.services.scheduling import claim_due_slots
 from worlds.services.tick_memory import Memory
+from worlds.work.live_runs import carry_on, guarded
 from worlds.work.overdue import see_to_evaluations
 from worlds.work.risk import watch_circuits
 
@@ -55,11 +53,10 @@ def tick(memory: Memory | None = None) -> None:
     expire_pins(act=act)
     watch_flats(act=act)
     reach("tick.before", "advance")
-    for run in _live_runs():
-        _guarded(_advance, run, act)
+    carry_on(act=act)
     reach("tick.before", "expire")
     for run in _expired_runs(act.now):
-        _guarded(_expire, run, act)
+        guarded(_expire, run, act)
     reach("tick.before", "claim")
     claim_due_slots(act=act_of_schedule(reason="schedule"))
     reach("tick.before", "evaluations")
@@ -82,30 +79,9 @@ def _sign_checkpoints(now: datetime) -> None:
         _log.warning("checkpoints_unsigned", detail=str(error))
 
 
-def _live_runs() -> list[ApplyRun]:
-    states = [state.value for state in LIVE_STATES]
-    return list(ApplyRun.objects.filter(state__in=states).order_by("kind", "id"))
-
-
 def _expired_runs(now: datetime) -> list[ApplyRun]:
     return list(ApplyRun.objects.filter(state=RunState.REQUESTED, approval_expires_at__lte=now))
 
 
-def _advance(run: ApplyRun, act: Act) -> None:
-    advance(world_id=run.world_id, run_id=run.run_id, act=act)
-
-
 def _expire(run: ApplyRun, act: Act) -> None:
     fire_event(world_id=run.world_id, run_id=run.run_id, event=Event.EXPIRE, act=act)
-
-
-def _guarded(step: Callable[[ApplyRun, Act], None], run: ApplyRun, act: Act) -> None:
-    try:
-        step(run, act)
-    except WorldsError as error:
-        _log.warning("tick_refused", world_id=run.world_id, run_id=run.run_id, code=error.code, detail=error.detail)
-    except OperationalError as error:  # somebody holds the world's lock; without a database the next statement tells
-        _log.warning("tick_postponed", world_id=run.world_id, run_id=run.run_id, detail=str(error))
-    except Exception:  # noqa: BLE001 - the task boundary: one broken run must not stop the other worlds
-        _log.exception("tick_broke", world_id=run.world_id, run_id=run.run_id)
-        count_failure(run_id=run.run_id, world_id=run.world_id)

@@ -10,6 +10,7 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import close_old_connections
 
 from worlds.services.tick_memory import Memory
+from worlds.work.live_runs import start_carrying
 from worlds.work.relay import start_relay
 from worlds.work.tick import tick
 
@@ -32,6 +33,7 @@ class Command(BaseCommand):
         memory = Memory()
         if not options["once"]:
             start_relay(stopped)
+            start_carrying(stopped, every=options["every"])
         while not stopped.is_set():
             tick(memory)
             if options["once"]:
