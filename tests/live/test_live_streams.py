@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import time
+import weakref
 from collections.abc import Callable
 
 import pytest
@@ -250,3 +252,24 @@ def test_reader_whose_wire_has_ended_keeps_nobody_else_from_hearing(
 
     World.objects.filter(id="w1").update(lease_ms=60_000)
     on_loop(story)
+
+
+def test_stream_that_has_left_is_let_go_without_the_collector(live: Live, runner: Headers, world: World) -> None:
+    async def story() -> None:
+        path = f"/worlds/{world.id}/events"
+        stays, leaves = Stream(live, path, **runner), Stream(live, path, **runner)
+        await stays.next()
+        await leaves.next()
+
+        await leaves.leave()
+        left = weakref.ref(leaves)
+        del leaves
+
+        assert left() is None
+        await stays.leave()
+
+    gc.disable()
+    try:
+        on_loop(story)
+    finally:
+        gc.enable()

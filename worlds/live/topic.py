@@ -78,6 +78,10 @@ class Reader:
         if self.task is not None:
             self.task.cancel()
 
+    def let_go(self) -> None:
+        """Hold nothing of the connection any more: among the parked a reader stays until there is something new."""
+        self.put = self.task = self.parked = self.unfinished = None
+
 
 class Topic:
     """The readers of one world, on the event loop: woken together, served with shared bytes."""
@@ -274,6 +278,7 @@ class Topic:
 
     def _leave(self, reader: Reader) -> None:
         self._readers.discard(reader)
+        reader.let_go()
         if not self._readers:
             self.world.wakes.discard(self.wake)
             if self._timer is not None:
