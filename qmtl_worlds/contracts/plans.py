@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from typing import Any, Final
 
 from qmtl_worlds.contracts.digests import digest
@@ -29,14 +30,14 @@ class ActiveEntry:
             raise InputInvalidError(field=f"weight of {self.key.text}", reason="must be in (0, 1]")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ActiveSet:
     """Who may trade, and with how much; sorted by key, each key once. Make it with ``active_set``."""
 
     entries: tuple[ActiveEntry, ...] = ()
 
-    @property
-    def weights(self) -> dict[InstanceKey, float]:
+    @cached_property
+    def weights(self) -> Mapping[InstanceKey, float]:
         """Return the weight of each member."""
         return {entry.key: entry.weight for entry in self.entries}
 
@@ -108,7 +109,7 @@ class Change:
     after: float
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TransitionPlan:
     """From the set of ``base_generation`` to another set, under one policy.
 
@@ -123,7 +124,7 @@ class TransitionPlan:
     after: ActiveSet
     reasons: tuple[tuple[InstanceKey, ChangeReason], ...] = ()
 
-    @property
+    @cached_property
     def changes(self) -> tuple[Change, ...]:
         """Return every difference between the two sets, by key."""
         before, after, reasons = self.before.weights, self.after.weights, dict(self.reasons)
@@ -134,7 +135,7 @@ class TransitionPlan:
         ]
         return tuple(changes)
 
-    @property
+    @cached_property
     def plan_hash(self) -> str:
         """Return what an approval is bound to: world, base generation, policy, both sets and the reasons."""
         return digest(self.to_json())

@@ -65,16 +65,15 @@ def answer(entry: EntryFacts, world: WorldFacts, now: datetime) -> ActivationEnv
     stale. An instance that is known but may not trade can still reduce what it holds. The same facts give the same body
     and ETag at any ``now``, until the data turns stale.
     """
-    gate = _strictest(tuple(_grounds(entry, world, now)))
-    active = gate.level is GateLevel.OPEN
+    gate, weight = gate_and_weight(entry, world, now)
     held = {(hold.kind, hold.owner) for hold in world.holds if hold.key in {None, entry.key}}
     kinds = {kind for kind, _ in held}
     envelope = ActivationEnvelope(
         world_id=world.world_id,
         strategy_id=entry.key.strategy_id,
         side=entry.key.side,
-        active=active,
-        weight=min(entry.weight, entry.cap) if active else 0.0,
+        active=gate.level is GateLevel.OPEN,
+        weight=weight,
         freeze=bool(kinds & {HoldKind.FREEZE, HoldKind.APPLY}),
         drain=HoldKind.APPLY in kinds or (HoldKind.FREEZE, DRAIN_OWNER) in held,
         gate=gate.level,
@@ -90,6 +89,12 @@ def answer(entry: EntryFacts, world: WorldFacts, now: datetime) -> ActivationEnv
         on_lease_expiry=max(world.on_expiry, GateLevel.REDUCE_ONLY, key=lambda level: level.strictness),
     )
     return replace(envelope, etag=envelope_etag(world.position, envelope.to_json()))
+
+
+def gate_and_weight(entry: EntryFacts, world: WorldFacts, now: datetime) -> tuple[Gate, float]:
+    """Return the gate of one instance at ``now``, and its share of capital: 0 unless the gate is open."""
+    gate = _strictest(tuple(_grounds(entry, world, now)))
+    return gate, min(entry.weight, entry.cap) if gate.level is GateLevel.OPEN else 0.0
 
 
 def world_gate(world: WorldFacts) -> Gate:

@@ -5,7 +5,7 @@ What a real process would do between two waits happens at once; at a wait it can
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
@@ -36,7 +36,7 @@ class Copy:
     """What Redis holds of the world: weights of the active instances, until ``deadline`` on its own clock."""
 
     position: Position
-    entries: dict[InstanceKey, float]
+    entries: Mapping[InstanceKey, float]
     deadline: float
 
 

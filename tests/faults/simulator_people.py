@@ -73,7 +73,7 @@ class People:
             return rows
         chosen = self._draw.choice(rows.current.entries)
         left = self._draw.choice((0.0, chosen.weight / 2))
-        after = active_set(rows.current.weights | {chosen.key: left})
+        after = active_set({**rows.current.weights, chosen.key: left})
         return self._start(rows, after, {chosen.key: ChangeReason.GATE_FAIL} if not left else {})
 
     def _kill_instance(self, rows: Rows) -> Rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
@@ -35,7 +36,7 @@ class Observer:
     """What was true at each position, and since when it is not any more."""
 
     def __init__(self, rows: Rows) -> None:
-        self.ledger: dict[Position, dict[InstanceKey, float]] = {rows.position: rows.current.weights}
+        self.ledger: dict[Position, Mapping[InstanceKey, float]] = {rows.position: rows.current.weights}
         self._era_at = {rows.position: 0}
         self._permitted_until = dict.fromkeys(KEYS, float("-inf"))
 

@@ -11,12 +11,13 @@ from django.db import DatabaseError, transaction
 from django.db.models import Min
 
 from audit.recorder import record
+from qmtl_worlds.contracts.activation import GateLevel
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import StoreUnavailableError, WorldsError
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.failpoints import reach
-from qmtl_worlds.lifecycle.gate import EntryFacts, answer
+from qmtl_worlds.lifecycle.gate import EntryFacts, gate_and_weight
 from strategies.models import StrategyInstance
 from worlds.models import Alert, World
 from worlds.selectors import positions_of
@@ -210,11 +211,12 @@ def _meta(reading: Content) -> dict[str, object]:
 
 
 def _entries(reading: Content) -> dict[str, dict[str, object]]:
-    answers = {key.text: answer(entry, reading.facts, reading.at) for key, entry in sorted(reading.entries.items())}
-    return {
-        key: {"active": body.active, "weight": body.weight, "gate": body.gate.value, "reason": body.reason}
-        for key, body in answers.items()
-    }
+    told: dict[str, dict[str, object]] = {}
+    for key, entry in sorted(reading.entries.items()):
+        gate, weight = gate_and_weight(entry, reading.facts, reading.at)
+        active = gate.level is GateLevel.OPEN
+        told[key.text] = {"active": active, "weight": weight, "gate": gate.level.value, "reason": gate.reason.value}
+    return told
 
 
 def _project_if_possible(world_id: str) -> None:
