@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count
+from django.db.models import Count, QuerySet
 
 from audit.chain import kill_chain
 from audit.models import AuditEvent, AuditHead, AuditRun, AuditRunState
@@ -153,15 +153,16 @@ def get_apply_run(world_id: str, run_id: str) -> ApplyRun:
     Raises:
         RunNotFoundError: the world has no such run.
     """
-    run = (
-        ApplyRun.objects.select_related("world", "policy", "evaluation", "reduce_run")
-        .defer("evaluation__inputs_json", "evaluation__envelope", "reduce_run__plan")
-        .filter(world_id=world_id, run_id=run_id)
-        .first()
-    )
-    if run is None:
-        raise RunNotFoundError(world_id, run_id)
-    return run
+    try:
+        return whole_runs().select_related("world").get(world_id=world_id, run_id=run_id)
+    except ApplyRun.DoesNotExist as error:
+        raise RunNotFoundError(world_id, run_id) from error
+
+
+def whole_runs() -> QuerySet[ApplyRun]:
+    """Return apply runs with what they rest on, but for their worlds."""
+    runs = ApplyRun.objects.select_related("policy", "evaluation", "reduce_run")
+    return runs.defer("evaluation__inputs_json", "evaluation__envelope", "reduce_run__plan")
 
 
 def members_of(world_id: str, generation: int) -> dict[InstanceKey, Member]:

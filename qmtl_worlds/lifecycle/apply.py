@@ -194,6 +194,12 @@ def asks(event: Event, run: RunView, *questions: Guard) -> bool:
     return any(guard in questions for rule in rules for guard in rule.guards)
 
 
+def undoes(event: Event, run: RunView, facts: StepFacts, now: datetime, *, timings: Timings) -> bool:
+    """Tell whether what ``event`` does to the run undoes its switch, which asks for ``facts.replaced``."""
+    rule = _rule_of(event, Moment(run, facts, timings, now))
+    return rule is not None and actions.undo_switch in rule.actions
+
+
 def next_step(run: RunView, facts: StepFacts, now: datetime, *, timings: Timings = DEFAULT_TIMINGS) -> Transition:
     """Return what the run does next by itself; ``moved`` is false while it waits for time or people.
 
@@ -213,10 +219,14 @@ def fire(
     person may do it at all is decided before that (``approval.check_approver``).
     """
     moment = Moment(run, facts, timings, now)
-    for rule in TRANSITIONS:
-        if _matches(rule, event, moment):
-            return _taken(rule, moment)
+    rule = _rule_of(event, moment)
+    if rule is not None:
+        return _taken(rule, moment)
     return Transition(run.state, (), "waiting" if event is Event.STEP else "not_possible", moved=False)
+
+
+def _rule_of(event: Event, moment: Moment) -> Rule | None:
+    return next((rule for rule in TRANSITIONS if _matches(rule, event, moment)), None)
 
 
 def _matches(rule: Rule, event: Event, moment: Moment) -> bool:

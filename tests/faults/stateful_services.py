@@ -26,7 +26,7 @@ from worlds.models import ApplyRun, Membership
 from worlds.selectors import get_world, policy_in_force
 from worlds.services import advance as advancing
 from worlds.services import alerts, approvals, dispatch, holds
-from worlds.services.advance import MAX_STEPS, Worker, advance
+from worlds.services.advance import MAX_STEPS, advance
 from worlds.services.apply import ApplyRequest, carry_out_scheduled, request_apply
 from worlds.services.authority import act_of_schedule, act_of_system
 from worlds.services.binding import bind, choose_roster, unbind
@@ -38,6 +38,7 @@ from worlds.services.pins import unpin
 from worlds.services.policies import approve_policy, request_policy
 from worlds.services.registry import update_world
 from worlds.services.rollback import RollbackRequest, request_rollback
+from worlds.services.run_worker import Worker
 from worlds.stores.clock import database_now
 from worlds.work import tick as ticking
 from worlds.work.tick import tick

@@ -27,6 +27,7 @@ from worlds.services import advance as machine
 from worlds.services.activation import activation_of
 from worlds.services.changes import announce
 from worlds.services.registry import update_world
+from worlds.services.run_worker import Worker
 from worlds.stores.clock import database_now
 
 pytestmark = pytest.mark.django_db
@@ -156,7 +157,7 @@ def test_step_with_an_old_epoch_changes_nothing_and_is_counted(world: World, wai
     old, sequence = waiting.epoch, world.sequence
     ApplyRun.objects.filter(pk=waiting.pk).update(epoch=old + 1)
 
-    result = machine._step(world.id, waiting.run_id, machine.Worker(old), shell())  # noqa: SLF001 - the zombie's own next step
+    result = machine._step(world.id, waiting.run_id, Worker(old), shell())  # noqa: SLF001 - the zombie's own next step
 
     assert not result
     assert states_of(waiting)[0] == RunState.DRAINING
@@ -171,7 +172,7 @@ def test_worker_that_wakes_after_the_end_of_its_run_is_counted(world: World, wai
     old = waiting.epoch
     done = go_on(world, waiting.run_id)
 
-    result = machine._step(world.id, waiting.run_id, machine.Worker(old), shell())  # noqa: SLF001 - the zombie's own next step
+    result = machine._step(world.id, waiting.run_id, Worker(old), shell())  # noqa: SLF001 - the zombie's own next step
 
     assert (result, done.state, done.epoch > old) == (False, RunState.DONE, True)
     assert kinds_of(waiting)[-2:] == ["apply.completed", "apply.fenced"]

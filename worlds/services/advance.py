@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Final
@@ -16,7 +16,7 @@ from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.plans import EMPTY_SET, ActiveSet
 from qmtl_worlds.contracts.states import TERMINAL_STATES, RunState
 from qmtl_worlds.failpoints import reach
-from qmtl_worlds.lifecycle.apply import Event, fire, next_step
+from qmtl_worlds.lifecycle.apply import Event, fire, next_step, undoes
 from qmtl_worlds.lifecycle.run import (
     AddHold,
     CountFenced,
@@ -36,16 +36,14 @@ from worlds.selectors import content_of, get_apply_run
 from worlds.services.active_sets import commit_set
 from worlds.services.alerts import raise_alert
 from worlds.services.changes import announce, locked_world
+from worlds.services.drain_watch import watched_seconds
 from worlds.services.holds import place_hold
 from worlds.services.projection import project_after_commit
 from worlds.services.run_rows import RUN_COLUMNS, timings_of, view_of, write_view
-from worlds.services.step_facts import step_facts
-from worlds.stores.clock import database_now, statement_time
+from worlds.services.run_worker import MOVED_COLUMNS, Worker, read_run
+from worlds.services.step_facts import replaced_set, step_facts
 
 MAX_STEPS: Final = 12
-MOVED_COLUMNS: Final = (*RUN_COLUMNS, "state_changed_at", "state_reason", "result", "target_generation")
-CHANGING_COLUMNS: Final = (*MOVED_COLUMNS, "auto", "approvals_needed", "approval_round", "approval_expires_at")
-"""All of a run's row but what it was made of."""
 _AUDIT_KINDS: Final = {
     RunState.QUEUED: "apply.queued",
     RunState.FREEZING: "apply.freezing",
@@ -67,23 +65,6 @@ _EVENT_KINDS: Final = {
     "resumed": "apply.resumed",
 }
 _log = structlog.get_logger(__name__)
-
-
-@dataclass(slots=True)
-class Worker:
-    """Who carries a run forward in one call: under which epoch, None before its claim, and what it did.
-
-    ``run`` is the row as the last step left it; what never changes of it is read once. ``timings`` are the world's at
-    ``sequence``, ``current`` is its set at ``generation``.
-    """
-
-    epoch: int | None = None
-    has_changed_gates: bool = False
-    run: ApplyRun | None = None
-    timings: Timings | None = None
-    sequence: int = 0
-    current: ActiveSet = EMPTY_SET
-    generation: int = 0
 
 
 def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
@@ -117,11 +98,12 @@ def fire_event(*, world_id: str, run_id: str, event: Event, act: Act) -> ApplyRu
     An event that is not possible in the run's state moves nothing; compare the state of the returned run.
     """
     world = locked_world(world_id, alive=False)
-    run = _run_of(world, run_id)
-    view = view_of(run)
+    run, _ = read_run(world, run_id)
+    view, timings = view_of(run), timings_of(world, now=act.now)
     current = content_of(world.id, world.generation)
     facts = step_facts(event=event, run=run, view=view, current=current, epoch=view.epoch, now=act.now)
-    transition = fire(event, view, facts, act.now, timings=timings_of(world, now=act.now))
+    facts = _with_replaced(event, run, view, facts, act.now, timings)
+    transition = fire(event, view, facts, act.now, timings=timings)
     if transition.moved:
         _carry_out(world, run, carried_out(view, transition), transition, act)
     if transition.visible:
@@ -137,59 +119,33 @@ def _step(world_id: str, run_id: str, worker: Worker, act: Act) -> bool:
     where the lock had to be waited for (R4).
     """
     world = locked_world(world_id, alive=False)
-    run, now = _read_again(world, worker.run) if worker.run else (_run_of(world, run_id), database_now())
-    act, worker.run = _at(now, act), run
+    run, now = worker.read(world, run_id)
+    act = _at(now, act)
     if run.state in TERMINAL_STATES:
         _note_fenced(run, worker.epoch, act)
         return False
-    view, timings = view_of(run), _timings(world, worker, now)
+    view, timings = view_of(run), worker.timings_of(world, now)
     if worker.epoch is None:
         claimed = _claim(world, run, view, timings, act)
         if claimed is None:
             return False
         view, worker.epoch = claimed, claimed.epoch
-    current = _current(world, worker)
-    facts = step_facts(event=Event.STEP, run=run, view=view, current=current, epoch=worker.epoch, now=act.now)
+    current = worker.set_of(world)
+    facts = step_facts(event=Event.STEP, run=run, view=view, current=current, epoch=worker.epoch, now=now)
+    facts = _with_replaced(Event.STEP, run, view, facts, now, timings)
     transition = next_step(view, facts, act.now, timings=timings)
     if not transition.moved:
         _note_fenced(run, worker.epoch, act)
         _give_back(run, worker.epoch)
         return False
     after = carried_out(view, transition)
+    waits = after.state is RunState.DRAINING and after.drain_until is not None and now < after.drain_until
+    if waits:  # for longer than a worker's lease: whoever comes next takes it up
+        after = replace(after, worker_lease_until=None)
+        transaction.on_commit(partial(watched_seconds, world_id=world_id, run_id=run_id, drain_until=after.drain_until))
     _carry_out(world, run, after, transition, act)
-    worker.epoch, worker.sequence = after.epoch, world.sequence
-    worker.has_changed_gates |= transition.visible
-    return after.state not in TERMINAL_STATES
-
-
-def _run_of(world: World, run_id: str) -> ApplyRun:
-    run = get_apply_run(world.id, run_id)
-    run.world = world
-    return run
-
-
-def _read_again(world: World, run: ApplyRun) -> tuple[ApplyRun, datetime]:
-    """Return the run as it is under the world's lock, by what may change of it, and the time."""
-    row = ApplyRun.objects.filter(pk=run.pk).values(*CHANGING_COLUMNS, read_at=statement_time()).get()
-    now = row.pop("read_at")
-    for column, value in row.items():
-        setattr(run, column, value)
-    run.world = world
-    return run, now
-
-
-def _timings(world: World, worker: Worker, now: datetime) -> Timings:
-    """Return the world's lengths of time; they change with its sequence only, and no drain may be shorter than then."""
-    if worker.timings is None or worker.sequence != world.sequence:
-        worker.timings = timings_of(world, now=now)
-    return worker.timings
-
-
-def _current(world: World, worker: Worker) -> ActiveSet:
-    """Return the world's set; one that is committed never changes."""
-    if worker.generation != world.generation:
-        worker.current, worker.generation = content_of(world.id, world.generation), world.generation
-    return worker.current
+    worker.keep(after, transition, world)
+    return not waits and after.state not in TERMINAL_STATES
 
 
 def _claim(world: World, run: ApplyRun, view: RunView, timings: Timings, act: Act) -> RunView | None:
@@ -200,17 +156,27 @@ def _claim(world: World, run: ApplyRun, view: RunView, timings: Timings, act: Ac
     if not transition.moved:
         return None
     after = carried_out(view, transition)
-    write_view(run=run, view=after)
-    run.save(update_fields=RUN_COLUMNS)
+    write_view(run=run, view=after)  # saved with what comes of the step, in the same transaction
     if transition.reason in _EVENT_KINDS:
         _record(world, run, transition, act, before=run.state)
     reach("advance.after_claim")
     return after
 
 
+def _with_replaced(
+    event: Event, run: ApplyRun, view: RunView, facts: StepFacts, now: datetime, timings: Timings
+) -> StepFacts:
+    """Add the set that the run replaced, where the event undoes its switch: nothing else asks for it."""
+    if not undoes(event, view, facts, now, timings=timings):
+        return facts
+    return replace(facts, replaced=replaced_set(run))
+
+
 def _give_back(run: ApplyRun, epoch: int) -> None:
-    if ApplyRun.objects.filter(pk=run.pk, epoch=epoch).update(lease_until=None):
+    """Let anyone take up a run that waits; one that another worker has taken over is not ours to give."""
+    if run.epoch == epoch:
         run.lease_until = None
+        run.save(update_fields=RUN_COLUMNS)
 
 
 def _carry_out(world: World, run: ApplyRun, after: RunView, transition: Transition, act: Act) -> None:

@@ -51,7 +51,7 @@ from worlds.services.runs import (
     supersede,
     waiting_runs,
 )
-from worlds.services.step_facts import newest_ok_run
+from worlds.services.step_facts import newest_decision
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,11 +223,9 @@ def _evaluation(world: World, run_id: str) -> AuditRun:
         raise RunNotFoundError(world.id, run_id)
     if evaluation.state not in {AuditRunState.OK, AuditRunState.INCONCLUSIVE}:
         raise RunStateError(run_id, state=evaluation.state, wanted="applied")
-    newest = newest_ok_run(world.id)
-    if newest is not None and evaluation.as_of < newest.as_of:
-        raise PlanStaleError(
-            "A later evaluation decided on newer data; apply that one.", evaluation_run_id=newest.run_id
-        )
+    newest = newest_decision(world.id)
+    if newest is not None and evaluation.as_of < newest[1]:
+        raise PlanStaleError("A later evaluation decided on newer data; apply that one.", evaluation_run_id=newest[0])
     return evaluation
 
 

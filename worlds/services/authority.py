@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -42,10 +42,17 @@ def grants_of_person(user: User) -> Grants:
     """Return what the person's memberships give, per world; being a superuser gives nothing."""
     if not user.is_active:
         return Grants()
-    by_world: dict[str, set[str]] = defaultdict(set)
-    for membership in Membership.objects.filter(user=user):
-        by_world[membership.world_id or ANY_WORLD] |= roles().people.get(membership.role, frozenset())
-    return Grants({world: frozenset(permissions) for world, permissions in by_world.items()})
+    rows = Membership.objects.filter(user=user).order_by()
+    return _grants(rows.values_list("world_id", "role"))
+
+
+def grants_of_accounts(names: Iterable[str]) -> dict[str, Grants]:
+    """Return what memberships give to each of these accounts that is active; who has none is not in it."""
+    rows = Membership.objects.filter(user__username__in=set(names), user__is_active=True).order_by()
+    held: dict[str, list[tuple[str | None, str]]] = defaultdict(list)
+    for name, world_id, role in rows.values_list("user__username", "world_id", "role"):
+        held[name].append((world_id, role))
+    return {name: _grants(memberships) for name, memberships in held.items()}
 
 
 def grants_of_token(token: ApiToken) -> Grants:
@@ -101,3 +108,10 @@ def act_of_shell(*, reason: str) -> Act:
     everything = frozenset().union(*roles().people.values(), *roles().machines.values())
     approving = frozenset({"policy.approve", "apply.approve"})
     return Act(actor="shell", reason=reason, now=database_now(), grants=Grants({ANY_WORLD: everything - approving}))
+
+
+def _grants(memberships: Iterable[tuple[str | None, str]]) -> Grants:
+    by_world: dict[str, set[str]] = defaultdict(set)
+    for world_id, role in memberships:
+        by_world[world_id or ANY_WORLD] |= roles().people.get(role, frozenset())
+    return Grants({world: frozenset(permissions) for world, permissions in by_world.items()})

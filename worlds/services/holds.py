@@ -59,25 +59,21 @@ def resume(*, world_id: str, act: Act) -> World:
 
 
 def place_hold(*, world: World, hold: Hold, act: Act) -> bool:
-    """Add a hold to the set, and tell whether that changes anything; of two that are the same the stricter stays."""
-    row, made = GateHold.objects.get_or_create(
-        world=world,
-        scope=hold.key.text if hold.key else "",
-        kind=hold.kind.value,
-        owner=hold.owner,
-        defaults={
-            "level": hold.level.value,
-            "reason": act.reason,
-            "placed_by": act.actor,
-            "placed_at": act.now,
-        },
-    )
-    if not made and hold.level.strictness > GateLevel(row.level).strictness:
-        row.level, row.reason = hold.level.value, act.reason
-        row.placed_by, row.placed_at = act.actor, act.now
-        row.save(update_fields=["level", "reason", "placed_by", "placed_at"])
+    """Add a hold to the set, and tell whether that changes anything; of two that are the same the stricter stays.
+
+    The caller holds the world's lock, so nobody else adds the same one meanwhile.
+    """
+    named = {"scope": hold.key.text if hold.key else "", "kind": hold.kind.value, "owner": hold.owner}
+    told = {"level": hold.level.value, "reason": act.reason, "placed_by": act.actor, "placed_at": act.now}
+    same = GateHold.objects.filter(world=world, **named).order_by()
+    levels = same.values_list("level", flat=True)
+    if not levels:
+        GateHold.objects.create(world=world, **named, **told)
         return True
-    return made
+    if hold.level.strictness <= GateLevel(levels[0]).strictness:
+        return False
+    same.update(**told)
+    return True
 
 
 def lift_hold(*, world: World, kind: HoldKind, owner: str, scope: str = "") -> bool:

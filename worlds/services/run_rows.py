@@ -77,7 +77,7 @@ def hold_of(row: GateHold) -> Hold:
 
 def _longest_lease_ms(world: World, now: datetime) -> int:
     since = now - 2 * timedelta(milliseconds=LEASE_MS_RANGE[1])
-    changes = OutboxEvent.objects.filter(world=world, kind="world_updated", created_at__gte=since)
+    changes = OutboxEvent.objects.filter(world=world, kind="world_updated", created_at__gte=since).order_by()
     before = [int(payload.get("lease_ms_before", 0)) for payload in changes.values_list("payload", flat=True)]
     return max(world.lease_ms, *before, QMTL_LEASE_MS // settings.TIME_SCALE if world.compat else 0)
 

@@ -19,7 +19,7 @@ from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 from qmtl_worlds.lifecycle.plan import gaining
 from qmtl_worlds.lifecycle.run import RunView, StepFacts, target_content
 from strategies.models import StrategyInstance
-from worlds.models import ApplyRun, GateHold, World
+from worlds.models import ApplyRun, World
 from worlds.selectors import Member, members_of
 from worlds.services.approval_facts import enough_approvals
 from worlds.services.budgets import satisfies_budgets
@@ -27,6 +27,7 @@ from worlds.services.drain_watch import watched_seconds
 from worlds.services.run_rows import hold_of
 from worlds.stores.clock import world_now
 from worlds.stores.kill_file import filed_kills
+from worlds.stores.world_rows import read_holds
 
 OF_POLICY: Final = (guards.policy_current, guards.policy_changed)
 
@@ -36,7 +37,7 @@ def step_facts(
 ) -> StepFacts:
     """Read everything that ``event`` may ask; each answer is the closed one unless the rows prove otherwise.
 
-    ``run.world`` is the locked world, ``current`` its set.
+    ``run.world`` is the locked world, ``current`` its set. What an undone switch replaced is ``replaced_set``.
     """
     world = run.world
     target = target_content(view, current)
@@ -53,14 +54,12 @@ def step_facts(
         and satisfies_budgets(run=run, content=target, before=current),
         closed_since=world.created_at if world.generation == 0 else None,
         watched_seconds=_watched_seconds(world, view),
-        replaced=_replaced(world, run, view),
     )
 
 
 def world_holds(world: World) -> frozenset[Hold]:
     """Return the stored holds, kills that wait for their row, and the hold of a world that is not in use."""
-    rows = GateHold.objects.filter(world=world).order_by()
-    holds = frozenset(hold_of(row) for row in rows) | filed_holds(world.id)
+    holds = frozenset(map(hold_of, read_holds(world.id))) | filed_holds(world.id)
     if world.state == World.State.ACTIVE:
         return holds
     return holds | {make_hold(HoldKind.SUSPENDED, world.id)}
@@ -74,6 +73,15 @@ def filed_holds(world_id: str) -> frozenset[Hold]:
     )
 
 
+def replaced_set(run: ApplyRun) -> ActiveSet | None:
+    """Return the set before the run's switch, less what is not bound any more; None where the run has not switched."""
+    if run.target_generation is None:
+        return None
+    replaced = members_of(run.world_id, run.target_generation - 1)
+    bound = still_bound(world=run.world, members=replaced)
+    return active_set((key, member.weight) for key, member in replaced.items() if key in bound)
+
+
 def newest_ok_run(world_id: str) -> AuditRun | None:
     """Return the evaluation of the latest data that decided something, None where there is none.
 
@@ -81,6 +89,11 @@ def newest_ok_run(world_id: str) -> AuditRun | None:
     body, prove nothing about now.
     """
     return _ok_runs(world_id).first()
+
+
+def newest_decision(world_id: str) -> tuple[str, datetime] | None:
+    """Return the run id of that evaluation, and the time of its data."""
+    return _ok_runs(world_id).values_list("run_id", "as_of").first()
 
 
 def fresh_keys(*, world: World, keys: Iterable[InstanceKey], now: datetime) -> frozenset[InstanceKey]:
@@ -119,15 +132,6 @@ def _watched_seconds(world: World, view: RunView) -> float:
     if view.state is not RunState.DRAINING:
         return 0.0
     return watched_seconds(world_id=world.id, run_id=view.run_id, drain_until=view.drain_until)
-
-
-def _replaced(world: World, run: ApplyRun, view: RunView) -> ActiveSet | None:
-    """Return the set before the run's switch, less what is not bound any more; None where the run has not switched."""
-    if view.state is not RunState.SWITCHED or run.target_generation is None:
-        return None
-    replaced = members_of(world.id, run.target_generation - 1)
-    bound = still_bound(world=world, members=replaced)
-    return active_set((key, member.weight) for key, member in replaced.items() if key in bound)
 
 
 def _admissible(world: World, run: ApplyRun, keys: Iterable[InstanceKey], now: datetime) -> frozenset[InstanceKey]:

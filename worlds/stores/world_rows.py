@@ -72,6 +72,7 @@ SELECT i.strategy_id, i.side, e.weight, i.fresh_until FROM worlds_activationset 
 JOIN worlds_activationentry e ON e.set_id = s.id JOIN strategies_strategyinstance i ON i.id = e.instance_id
 WHERE s.world_id = %s AND s.generation = %s
 """
+_HOLDS: Final = f"SELECT {', '.join(_OF_HOLD)} FROM worlds_gatehold WHERE world_id = %s"  # noqa: S608 - only names
 _CAPS: Final = "SELECT scope, cap FROM worlds_override WHERE world_id = %s"
 
 
@@ -101,6 +102,11 @@ class WorldRow:
     kills: int
     now: datetime
     anything_fresh: bool
+
+
+def read_holds(world_id: str) -> tuple[GateHold, ...]:
+    """Return what holds a world or one of its instances; who placed it and when is read only where asked for."""
+    return tuple(map(_hold, rows_of(_HOLDS, world_id)))
 
 
 def read_world_row(world_id: str) -> WorldRow | None:
