@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 from typing import Any, Final
 
 import uvicorn
@@ -18,15 +19,17 @@ from kombu.transport import redis as transport
 from qmtl_worlds.celery import app
 from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.states import TERMINAL_STATES, RunState
+from qmtl_worlds.lifecycle.calendar import Calendar
 from torture.history import sign_writes
 from torture.observer import observe
 from torture.operations import operate
 from torture.people import POLICY
 from torture.proxy import carry
 from torture.runner import trade
-from worlds.models import PolicyVersion
+from worlds.models import ApplyRun, PolicyVersion
 from worlds.services.advance import advance
-from worlds.services.authority import act_of_system
+from worlds.services.authority import act_of_system, roles
+from worlds.services.dispatch import ADVANCE
 from worlds.services.run_rows import compiled
 from worlds.services.tick_memory import Memory
 from worlds.work.live_runs import start_carrying
@@ -35,8 +38,20 @@ from worlds.work.tick import tick
 Tell = Callable[[dict[str, Any]], None]
 Words = Mapping[str, Any]
 HASTY: Final = frozenset({"operator", "worker"})
+LATE: Final = (
+    "celery.app.events",
+    "celery.app.routes",
+    "celery.events.dispatcher",
+    "celery.events.receiver",
+    "celery.utils.saferepr",
+    "kombu.utils.limits",
+    "numpy.ma",
+    "psycopg_pool",
+)
+"""What the product imports only when it is first used."""
 POLITE: Final = 5
 """Whoever only makes work for others lets those go first who watch, answer and carry on."""
+WORKER_PAUSE_SECONDS: Final = 0.08
 RESTING: Final = TERMINAL_STATES | {RunState.HELD, RunState.REQUESTED}
 
 
@@ -48,6 +63,11 @@ def warm_up(worlds: Sequence[str]) -> None:
     app.finalize()
     for module in (backend, transport):  # Celery would import them at the first bell
         sys.modules.setdefault(module.__name__, module)
+    for name in LATE:
+        import_module(name)
+    app.amqp.router.route({}, ADVANCE)
+    roles()
+    Calendar.load("24/7")
 
 
 def play(role: str, tell: Tell, order: Mapping[str, Any]) -> None:
@@ -77,6 +97,7 @@ def work(tell: Tell, words: Words) -> None:
     """Advance one run until it rests, as a worker does whose bell never stops ringing."""
     until = time.monotonic() + words.get("seconds", 60)
     while time.monotonic() < until:
+        pause = WORKER_PAUSE_SECONDS
         try:
             run = advance(world_id=words["world_id"], run_id=words["run_id"], act=act_of_system(reason="torture"))
         except (DatabaseError, InterfaceError, WorldsError) as error:
@@ -85,7 +106,8 @@ def work(tell: Tell, words: Words) -> None:
         else:
             if run.state in RESTING:
                 return
-        time.sleep(words.get("every", 0.08))
+            pause = _until_drained(run)
+        time.sleep(pause)
 
 
 def serve(_tell: Tell, words: Words) -> None:
@@ -119,6 +141,12 @@ def hold_the_lock(tell: Tell, words: Words) -> None:
         cursor.execute("SELECT 1 FROM worlds_world WHERE id = %s FOR UPDATE", [words["world_id"]])
         tell({"held": True})
         time.sleep(words["seconds"])
+
+
+def _until_drained(run: ApplyRun) -> float:
+    """Return the pause of a worker: no longer than the drain, so that it is there before the tick's thread."""
+    left = run.drain_until.timestamp() - time.time() if run.drain_until else 0.0
+    return left if 0 < left < WORKER_PAUSE_SECONDS else WORKER_PAUSE_SECONDS
 
 
 def _until_asked() -> threading.Event:
