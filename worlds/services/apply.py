@@ -17,7 +17,6 @@ from qmtl_worlds.contracts.errors import (
     EtagMismatchError,
     InputInvalidError,
     PlanStaleError,
-    RunIdReusedError,
     RunNotFoundError,
     RunStateError,
 )
@@ -47,7 +46,7 @@ from worlds.services.runs import (
     create_reduce_run,
     start_parts,
     start_reducing_part,
-    stopped_before,
+    started_before,
     supersede,
     waiting_runs,
 )
@@ -116,10 +115,8 @@ def request_apply(*, world_id: str, request: ApplyRequest, act: Act) -> Requeste
 @transaction.atomic
 def _request(world_id: str, request: ApplyRequest, act: Act) -> Requested | Started:
     world = locked_world(world_id)
-    if (known := find_known(world=world, run_id=request.run_id, request_digest=request.digest)) is not None:
-        return Requested(known, replayed=True)
-    if stopped := stopped_before(world=world, run_id=request.run_id, request_digest=request.digest):
-        return stopped
+    if before := started_before(world=world, run_id=request.run_id, request_digest=request.digest):
+        return Requested(before.run, replayed=True) if before.run else before
     if request.if_match is not None and find_position(request.if_match) != position_of(world):
         raise EtagMismatchError(expected=request.if_match, current=position_of(world).text)
     evaluation = _evaluation(world, request.evaluation_run_id)
@@ -134,18 +131,6 @@ def _request(world_id: str, request: ApplyRequest, act: Act) -> Requested | Star
     transaction.on_commit(partial(reach, "request.after_commit"))
     reach("request.before_commit")
     return started
-
-
-def find_known(*, world: World, run_id: str, request_digest: str) -> ApplyRun | None:
-    """Return the run that the same request started before, None where the id is new.
-
-    Raises:
-        RunIdReusedError: the id belongs to another request.
-    """
-    known = ApplyRun.objects.filter(world=world, run_id=run_id).first()
-    if known is not None and known.request_digest != request_digest:
-        raise RunIdReusedError(run_id, request_digest=known.request_digest)
-    return known
 
 
 def carry_out_scheduled(*, world: World, evaluation: AuditRun, act: Act) -> None:

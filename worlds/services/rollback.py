@@ -20,11 +20,11 @@ from qmtl_worlds.lifecycle.holds import HoldKind, barred
 from qmtl_worlds.lifecycle.rollback import RollbackPreview, preview, rollback_plan
 from worlds.models import World
 from worlds.selectors import Member, content_of, get_world, members_of, policy_in_force, set_of
-from worlds.services.apply import Requested, find_known
+from worlds.services.apply import Requested
 from worlds.services.budgets import caps_of, evaluations_behind, exposures_of
 from worlds.services.changes import locked_world
 from worlds.services.pins import pin_set
-from worlds.services.runs import NewRun, Started, start_parts, stopped_before
+from worlds.services.runs import NewRun, Started, start_parts, started_before
 from worlds.services.step_facts import fresh_keys, newest_ok_run, still_bound, world_holds
 from worlds.stores.clock import database_now
 
@@ -74,10 +74,8 @@ def request_rollback(*, world_id: str, request: RollbackRequest, act: Act) -> Re
 @transaction.atomic
 def _request(world_id: str, request: RollbackRequest, act: Act) -> Requested | Started:
     world = locked_world(world_id)
-    if (known := find_known(world=world, run_id=request.run_id, request_digest=request.digest)) is not None:
-        return Requested(known, replayed=True)
-    if stopped := stopped_before(world=world, run_id=request.run_id, request_digest=request.digest):
-        return stopped
+    if before := started_before(world=world, run_id=request.run_id, request_digest=request.digest):
+        return Requested(before.run, replayed=True) if before.run else before
     if request.pin_expires_at is not None and request.pin_expires_at <= act.now:
         raise InputInvalidError(field="pin_expires_at", reason="must lie in the future")
     if request.to_generation >= world.generation:

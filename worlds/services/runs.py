@@ -128,10 +128,22 @@ def start_reducing_part(*, new: NewRun, part: TransitionPlan, act: Act) -> Apply
     return run
 
 
-def stopped_before(*, world: World, run_id: str, request_digest: str) -> Started | None:
-    """Return what came of the same request when it met another increase that is still under way; else None."""
-    same = ApplyRun.objects.filter(world=world, run_id=reduce_run_id(run_id), request_digest=request_digest)
-    if (reduce := same.first()) is None or (holder := busy_run(world)) is None:
+def started_before(*, world: World, run_id: str, request_digest: str) -> Started | None:
+    """Return what came of the same request before, also where it met another increase that is still under way.
+
+    None where the id is new. The caller holds the world's lock.
+
+    Raises:
+        RunIdReusedError: the id belongs to another request.
+    """
+    reduce_id = reduce_run_id(run_id)
+    named = {run.run_id: run for run in ApplyRun.objects.filter(world=world, run_id__in=[run_id, reduce_id]).order_by()}
+    if (known := named.get(run_id)) is not None:
+        if known.request_digest != request_digest:
+            raise RunIdReusedError(run_id, request_digest=known.request_digest)
+        return Started(known)
+    reduce = named.get(reduce_id)
+    if reduce is None or reduce.request_digest != request_digest or (holder := busy_run(world)) is None:
         return None
     return Started(reduce=reduce, holder=holder)
 
