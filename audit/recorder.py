@@ -84,7 +84,7 @@ def _locked_head(chain: str) -> AuditHead:
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("An audit event is recorded in the transaction of its change.")
     locked = AuditHead.objects.select_for_update(no_key=True).filter(chain=chain).order_by()
-    for head in locked:
+    if (head := next(iter(locked), None)) is not None:
         return head
     AuditHead.objects.bulk_create([AuditHead(chain=chain, seq=0, hash=GENESIS)], ignore_conflicts=True)
     return locked.get()
