@@ -243,7 +243,7 @@ def observe(tell: Tell, words: Mapping[str, Any]) -> None:
         if time.monotonic() >= due:
             tell(_account(observer))
             due = time.monotonic() + TELL_SECONDS
-        stopped.wait(words.get("every", 0.03))
+        stopped.wait(words.get("every", 0.01))
     observer.finish()
     tell(_account(observer) | {"finished": True})
 

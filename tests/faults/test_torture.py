@@ -55,7 +55,7 @@ def recovered_in_time(report: dict[str, Any], *, overload: float) -> bool:
 @pytest.mark.timeout(1200 if EXTENDED else 300)
 def test_nothing_is_opened_lost_or_doubled_while_processes_die_on_postgresql(tmp_path: Path) -> None:
     weather = ("--weather",) if EXTENDED else ()
-    words = ("--minutes", "0.6", "--kills", str(KILLS), "--reads", str(READS), "--worlds", "4", "--seed", "suite")
+    words = ("--minutes", "0.2", "--kills", str(KILLS), "--reads", str(READS), "--worlds", "10", "--seed", "suite")
 
     done, report = storm(tmp_path / "report", *words, *weather)
     overload = max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1) / OWN_LOAD)
