@@ -1,23 +1,99 @@
 """Connections that cannot be held for nothing: heads come in time and in bounds, and answers are taken in time.
 
+An answer's head goes out together with what follows it.
+
 ``uvicorn --http qmtl_worlds.connections:GuardedProtocol`` serves with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from typing import Final, cast
+from contextlib import suppress
+from typing import Any, Final, cast
 
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LONGEST_HEAD: Final = 65_536
+LONGEST_JOINED: Final = 65_536
 TAKING_SECONDS: Final = 20.0
 """A peer that takes nothing of what waits for it for so long is cut off; streams do so sooner."""
 _REFUSAL: Final = (
     b"HTTP/1.1 %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n%sconnection: close\r\n\r\n%s"
 )
 _BODY: Final = b'{"type":"urn:qmtl-worlds:%s","title":"%s","status":%d,"detail":"%s"}'
+
+
+class Joining(asyncio.Transport):
+    """A transport that keeps the head of an answer for what is written next, for one turn of the loop at most.
+
+    uvicorn writes the two one after the other, and each write is a call of the system, a packet and a waking reader.
+    """
+
+    __slots__ = ("_held", "_loop", "_wire", "expects_head")
+
+    def __init__(self, wire: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        """Write to ``wire``."""
+        self._wire = wire
+        self._loop = loop
+        self._held = b""
+        self.expects_head = False
+
+    def write(self, data: Any) -> None:
+        """Write, or keep what is to be the head."""
+        if self._held:
+            if len(data) <= LONGEST_JOINED:
+                data, self._held = self._held + data, b""
+            self.flush()
+        elif self.expects_head:
+            self.expects_head = False
+            self._held = bytes(data)
+            self._loop.call_soon(self._flush_late)
+            return
+        self._wire.write(data)
+
+    def flush(self) -> None:
+        """Write what is kept."""
+        if self._held:
+            held, self._held = self._held, b""
+            self._wire.write(held)
+
+    def close(self) -> None:
+        """Close once everything is written."""
+        if not self._wire.is_closing():
+            self.flush()
+        self._wire.close()
+
+    def abort(self) -> None:
+        """Close at once."""
+        self._held = b""
+        self._wire.abort()
+
+    def is_closing(self) -> bool:
+        """Tell whether it closes, or has closed."""
+        return self._wire.is_closing()
+
+    def pause_reading(self) -> None:
+        """Read no more."""
+        self._wire.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Read on."""
+        self._wire.resume_reading()
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what is known of the connection."""
+        return self._wire.get_extra_info(name, default)
+
+    def unwrap(self) -> asyncio.Transport:
+        """Return the wire, with nothing kept."""
+        self.flush()
+        return self._wire
+
+    def _flush_late(self) -> None:
+        if not self._wire.is_closing():
+            with suppress(RuntimeError):  # as uvloop says that the peer has gone, which the protocol is told as well
+                self.flush()
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -27,11 +103,14 @@ class GuardedProtocol(HttpToolsProtocol):
     head_bytes = 0
     head_timer: asyncio.TimerHandle | None = None
     taking_timer: asyncio.TimerHandle | None = None
+    joining: Joining
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection where there is a place for it."""
         is_full = len(self.connections) >= settings.CONNECTIONS
-        super().connection_made(cast("asyncio.Transport", transport))
+        wire = cast("asyncio.Transport", transport)
+        super().connection_made(wire)
+        self.transport = self.joining = Joining(wire, self.loop)
         if is_full:
             self._refuse(503, b"Service Unavailable", b"overloaded", b"This process serves no more connections.")
             return
@@ -67,7 +146,13 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.head_timer is not None:
             self.head_timer.cancel()
             self.head_timer = None
+        self.joining.expects_head = True
         super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Give the wire itself away."""
+        self.transport = self.joining.unwrap()
+        super().handle_websocket_upgrade()
 
     def pause_writing(self) -> None:
         """Begin to wait for a peer that does not take what is there for it."""
