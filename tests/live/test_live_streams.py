@@ -254,6 +254,25 @@ def test_reader_whose_wire_has_ended_keeps_nobody_else_from_hearing(
     on_loop(story)
 
 
+def test_stream_that_was_woken_still_notices_that_its_client_leaves(
+    live: Live, runner: Headers, change: Callable[..., None]
+) -> None:
+    async def story() -> None:
+        stream = Stream(live, ALL, **runner)
+        await stream.next()
+        stream.takes.clear()
+        await asyncio.to_thread(change, freeze, unfreeze)
+        stream.takes.set()
+
+        await stream.until("activation")
+        async with asyncio.timeout(5):
+            await stream.leave()
+
+        assert live.store.worlds["w1"].streams == 0
+
+    on_loop(story)
+
+
 def test_stream_that_has_left_is_let_go_without_the_collector(live: Live, runner: Headers, world: World) -> None:
     async def story() -> None:
         path = f"/worlds/{world.id}/events"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from functools import partial
 from typing import Final
 
 from qmtl_worlds.contracts.lease import Position, find_position
 from worlds.live.frames import Wanted
 from worlds.live.http import REQUEST_ID, Asked, Header, Receive, Send
 from worlds.live.keeper import Keeper
+from worlds.live.reader import LeftError, Reader
 from worlds.live.store import LiveWorld
 from worlds.live.tokens import Caller
-from worlds.live.topic import LeftError, Reader, Topic
+from worlds.live.topic import Topic
 
 PARAMETERS: Final = frozenset({"strategy_id", "client_id"})
 CATCH_UP_SECONDS: Final = 1.0
@@ -70,14 +72,11 @@ async def serve_events(
     reader = Reader(caller, Wanted(strategy_id, caller.grants.strategies), leased=leased)
     last_seen = last_seen_of(asked)
     await send({"type": "http.response.start", "status": 200, "headers": _headers(asked)})
-    gone = asyncio.ensure_future(_left(receive, reader))
-    try:
-        with suppress(LeftError):
-            with suppress(asyncio.CancelledError):
-                await topic.serve(reader, lambda frame: _part(send, frame, more=True), last_seen=last_seen)
-            await _part(send, b"", more=False)
-    finally:
-        gone.cancel()
+    with suppress(LeftError):
+        with suppress(asyncio.CancelledError):
+            put, left = partial(_part, send, more=True), partial(_left, receive)
+            await topic.serve(reader, put, left, last_seen=last_seen)
+        await _part(send, b"", more=False)
 
 
 def _headers(asked: Asked) -> list[Header]:
@@ -97,8 +96,7 @@ async def _part(send: Send, frame: bytes, *, more: bool) -> None:
         raise LeftError from error
 
 
-async def _left(receive: Receive, reader: Reader) -> None:
-    """Wait until the client goes away, then end its stream."""
+async def _left(receive: Receive) -> None:
+    """Wait until the client goes away."""
     while (await receive())["type"] != "http.disconnect":
         pass
-    reader.cut()

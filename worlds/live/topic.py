@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from itertools import pairwise
-from typing import Any, Final
+from typing import Final
 
 from qmtl_worlds.contracts.lease import Position
 from worlds.live.frames import (
     ACTIVATION,
     HEARTBEAT,
     SNAPSHOT,
-    Wanted,
     clock_of,
     end,
     entries_between,
@@ -22,9 +21,9 @@ from worlds.live.frames import (
     event,
 )
 from worlds.live.handover import begin
+from worlds.live.reader import Left, LeftError, Put, Reader
 from worlds.live.snapshot import WorldSnapshot
 from worlds.live.store import LiveWorld
-from worlds.live.tokens import Caller
 
 BEATS_PER_LEASE: Final = 3
 MOST_SILENT_BEATS: Final = 2
@@ -32,55 +31,6 @@ MOST_SILENT_BEATS: Final = 2
 RETRY_MS: Final = (500, 1500)
 AT_ONCE: Final = 200
 """So many readers are told in one turn of the loop."""
-
-Put = Callable[[bytes], Coroutine[Any, Any, None]]
-
-
-class LeftError(Exception):
-    """The client has gone."""
-
-
-class Reader:
-    """One stream: what it wants, who reads, what it has seen."""
-
-    __slots__ = (
-        "audience",
-        "beats",
-        "caller",
-        "leased",
-        "parked",
-        "put",
-        "putting_since",
-        "seen",
-        "task",
-        "unfinished",
-        "version",
-        "wanted",
-    )
-
-    def __init__(self, caller: Caller, wanted: Wanted, *, leased: bool) -> None:
-        """Begin with nothing seen; ``leased`` tells whether what it is told may be acted on."""
-        self.caller = caller
-        self.wanted = wanted
-        self.leased = leased
-        self.audience = (wanted.strategy_id, wanted.visible, leased)
-        self.seen: WorldSnapshot | None = None
-        self.version = 0
-        self.beats = 0
-        self.putting_since: float | None = None
-        self.put: Put | None = None
-        self.parked: asyncio.Future[None] | None = None
-        self.unfinished: Coroutine[Any, Any, None] | None = None
-        self.task = asyncio.current_task()
-
-    def cut(self) -> None:
-        """End the stream."""
-        if self.task is not None:
-            self.task.cancel()
-
-    def let_go(self) -> None:
-        """Hold nothing of the connection any more: among the parked a reader stays until there is something new."""
-        self.put = self.task = self.parked = self.unfinished = None
 
 
 class Topic:
@@ -102,14 +52,18 @@ class Topic:
         """Tell whether nobody reads."""
         return not self._readers
 
-    async def serve(self, reader: Reader, put: Put, *, last_seen: Position | None) -> None:
-        """Tell a reader everything, until it leaves, its token is revoked or the world is gone."""
+    async def serve(self, reader: Reader, put: Put, left: Left, *, last_seen: Position | None) -> None:
+        """Tell a reader everything, until its token is revoked or the world is gone.
+
+        Raises:
+            LeftError: it has left.
+        """
         self._enter(reader, put)
         try:
             await self._begin(reader, put, last_seen)
             await self._tell(reader, put)
             while (reason := self._over(reader)) is None:
-                await self._something_new(reader)
+                await self._something_new(reader, left)
                 await self._tell(reader, put)
             await self._put(reader, put, end(reason))
         finally:
@@ -139,12 +93,18 @@ class Topic:
         await self._put(reader, put, retry + frame)
         reader.seen = state
 
-    async def _something_new(self, reader: Reader) -> None:
+    async def _something_new(self, reader: Reader, left: Left) -> None:
         """Wait until there is something that could not be told at once."""
         if reader.version == self._version:
-            reader.parked = self._loop.create_future()
+            reader.parked = True
             self._parked.append(reader)
-            await reader.parked
+            try:
+                await left()
+            except asyncio.CancelledError:
+                if not reader.was_woken():
+                    raise
+            else:
+                raise LeftError
         if reader.unfinished is not None:
             unfinished, reader.unfinished = reader.unfinished, None
             reader.putting_since = self._loop.time()
@@ -220,7 +180,7 @@ class Topic:
     def _tell_parked(self, readers: Sequence[Reader]) -> None:
         """Write to those who have taken everything so far; wake the others."""
         for reader in readers:
-            if reader.parked is None or reader.parked.done():
+            if not reader.parked:
                 continue
             try:
                 is_told = self._tell_at_once(reader)
@@ -231,7 +191,7 @@ class Topic:
                 reader.version = self._version
                 self._parked.append(reader)
             else:
-                reader.parked.set_result(None)
+                reader.wake()
 
     def _tell_at_once(self, reader: Reader) -> bool:
         """Tell a reader what is new, where that is urgent, one step or a beat, and it takes it without waiting."""
