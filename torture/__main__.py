@@ -36,7 +36,7 @@ def main(words: Sequence[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the command line."""
     words = argparse.ArgumentParser(prog="worlds_torture", description=__doc__)
-    words.add_argument("--minutes", type=float, default=1.0, help="how long each storm lasts")
+    words.add_argument("--minutes", type=float, default=1.0, help="how long the storm lasts; 0 for none")
     words.add_argument("--seed", default=f"{time.time_ns() % 10**8}", help="the same seed throws the same dice")
     words.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")
     words.add_argument("--kills", type=int, default=0, help="go on until so many processes died at failpoints")

@@ -23,6 +23,8 @@ PASSED_BY_ALL: Final = tuple(point for point in POINTS if point.startswith("adva
 """Points, whatever the state, that every worker comes by."""
 MOST_DEATHS: Final = 6
 """So many workers may die on one run."""
+MORE_WORKERS: Final = (1, 1, 2, 3)
+"""So many of them come to grief somewhere, after the one that dies at the target."""
 TWIN_AHEAD_SECONDS: Final = 0.2
 
 
@@ -121,13 +123,15 @@ class Life:
     def _carry_on(self, scene: Scene) -> str:
         """Let workers carry the run on and die; whoever is left, at last the tick, brings it to its end."""
         first = self._let_a_twin_begin(scene)
-        if not scene.target.startswith(OF_OPERATORS):
+        is_last = self._stage.ready_to_stop.is_set()
+        if not scene.target.startswith(OF_OPERATORS) and not is_last:
             self._let_die(scene)
         if first is not None:
             self._stage.over(first)
         rival = self._let_a_rival_ask(scene)
-        twin = None if self._stage.gentle else self._let_more_happen(scene)
-        closing = None if self._stage.gentle else self._close_under_way()
+        is_quiet = self._stage.gentle or is_last
+        twin = None if is_quiet else self._let_more_happen(scene)
+        closing = None if is_quiet else self._close_under_way()
         state = self._end_of(scene)
         if closing is not None:
             closings.see_it_stand(self._stage, self._world_id, closing)
@@ -165,7 +169,7 @@ class Life:
 
     def _let_more_happen(self, scene: Scene) -> Child | None:
         """Let more workers die on the run, and one go on slowly beside the others."""
-        for _ in range(self._dice.choice((0, 1, 1, 2)) if scene.deaths < MOST_DEATHS - 1 else 0):
+        for _ in range(self._dice.choice(MORE_WORKERS) if scene.deaths < MOST_DEATHS - 1 else 0):
             self._let_a_worker(scene, self._trouble())
         if not self._chance(0.3):
             return None
@@ -238,7 +242,7 @@ class Life:
                 self._dying(scene, verb, "hold.")
             self._note(self._stage.insist(verb, self._world_id))
 
-    def _trouble(self, *, kinds: tuple[str, ...] = ("kill", "delay")) -> str:
+    def _trouble(self, *, kinds: tuple[str, ...] = ("kill", "kill", "delay")) -> str:
         """Return a fault at some point that a worker comes by."""
         if self._dice.choice(kinds) == "kill":
             return f"{self._dice.choice(PASSED_BY_ALL)}=kill:{self._dice.choice((1, 1, 2, 3))}"

@@ -1,4 +1,4 @@
-"""What one call of ``worlds_torture`` does: a storm, then the mutants, then the figures."""
+"""What one call of ``worlds_torture`` does: a storm where one is wanted, then the mutants, then the figures."""
 
 from __future__ import annotations
 
@@ -82,7 +82,8 @@ def run(servers: Servers, options: argparse.Namespace) -> int:
         weather=options.weather,
         strikes=tuple(filter(None, options.strikes.split(","))),
     )
-    tally = rage(servers, plan, say=say)
+    wanted = plan.seconds or plan.kills or plan.reads
+    tally = rage(servers, plan, say=say) if wanted else Tally(seeds=[plan.seed])
     survivors = [name for name in options.mutants.split(",") if name and not _is_noticed(servers, plan, name, tally)]
     say_figures(tally, seconds=time.monotonic() - started)
     if options.report is not None:

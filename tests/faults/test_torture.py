@@ -19,6 +19,7 @@ from torture.tally import READS as READS_OF
 from torture.tally import Tally, added, quantile
 
 KILLS = 500 if EXTENDED else 100
+KILLS_ON_SQLITE = 10
 READS = 50_000 if EXTENDED else 10_000
 RECOVERY_SECONDS = 5.0
 LONGEST_SECONDS = 30.0
@@ -71,15 +72,18 @@ def test_nothing_is_opened_lost_or_doubled_while_processes_die_on_postgresql(tmp
 @pytest.mark.fault
 @pytest.mark.timeout(300)
 def test_nothing_is_opened_lost_or_doubled_while_processes_die_on_sqlite(tmp_path: Path) -> None:
-    done, report = storm(tmp_path / "report", "--minutes", "0.25", "--database", "sqlite", "--seed", "suite")
+    words = ("--minutes", "0.1", "--kills", str(KILLS_ON_SQLITE), "--worlds", "4", "--seed", "suite")
+
+    done, report = storm(tmp_path / "report", *words, "--database", "sqlite")
 
     assert done.returncode == 0, done.stdout + done.stderr
     assert report["problems"] == []
+    assert sum(report["points"].values()) >= KILLS_ON_SQLITE
     assert len(report["points"]) >= 5
 
 
 def mutants_are_noticed(report: Path, names: tuple[str, ...]) -> None:
-    done, told = storm(report, "--minutes", "0.01", "--worlds", "1", "--seed", "mutants", "--mutants", ",".join(names))
+    done, told = storm(report, "--minutes", "0", "--seed", "mutants", "--mutants", ",".join(names))
 
     assert set(told["mutants"]) == set(names), done.stdout + done.stderr
     assert all(told["mutants"].values()), done.stdout + done.stderr

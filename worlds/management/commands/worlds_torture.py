@@ -19,7 +19,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Declare the options; they are those of ``python -m torture``."""
-        parser.add_argument("--minutes", type=float, default=1.0, help="how long the storm lasts")
+        parser.add_argument("--minutes", type=float, default=1.0, help="how long the storm lasts; 0 for none")
         parser.add_argument("--seed", help="the same seed throws the same dice; a new one each time otherwise")
         parser.add_argument("--database", choices=("postgres", "sqlite"), default="postgres")
         parser.add_argument("--kills", type=int, default=0, help="go on until so many processes died at failpoints")
