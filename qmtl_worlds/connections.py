@@ -1,6 +1,6 @@
 """Connections that cannot be held for nothing: heads come in time and in bounds, and answers are taken in time.
 
-An answer's head goes out together with what follows it.
+The head of a stream goes out together with its first frame.
 
 ``uvicorn --http qmtl_worlds.connections:GuardedProtocol`` serves with it.
 """
@@ -16,6 +16,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LONGEST_HEAD: Final = 65_536
 LONGEST_JOINED: Final = 65_536
+STREAMS: Final = b"/events"
+"""How the path of a stream ends."""
 TAKING_SECONDS: Final = 20.0
 """A peer that takes nothing of what waits for it for so long is cut off; streams do so sooner."""
 _REFUSAL: Final = (
@@ -103,14 +105,11 @@ class GuardedProtocol(HttpToolsProtocol):
     head_bytes = 0
     head_timer: asyncio.TimerHandle | None = None
     taking_timer: asyncio.TimerHandle | None = None
-    joining: Joining
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection where there is a place for it."""
         is_full = len(self.connections) >= settings.CONNECTIONS
-        wire = cast("asyncio.Transport", transport)
-        super().connection_made(wire)
-        self.transport = self.joining = Joining(wire, self.loop)
+        super().connection_made(cast("asyncio.Transport", transport))
         if is_full:
             self._refuse(503, b"Service Unavailable", b"overloaded", b"This process serves no more connections.")
             return
@@ -146,12 +145,14 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.head_timer is not None:
             self.head_timer.cancel()
             self.head_timer = None
-        self.joining.expects_head = True
+        if self.url.partition(b"?")[0].endswith(STREAMS):
+            self._join()
         super().on_headers_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """Give the wire itself away."""
-        self.transport = self.joining.unwrap()
+        if isinstance(self.transport, Joining):
+            self.transport = self.transport.unwrap()
         super().handle_websocket_upgrade()
 
     def pause_writing(self) -> None:
@@ -166,6 +167,11 @@ class GuardedProtocol(HttpToolsProtocol):
             self.taking_timer.cancel()
             self.taking_timer = None
         super().resume_writing()
+
+    def _join(self) -> None:
+        joining = self.transport if isinstance(self.transport, Joining) else Joining(self.transport, self.loop)
+        joining.expects_head = True
+        self.transport = joining
 
     def _expect_head(self) -> None:
         self.head_timer = self.loop.call_later(settings.HEADER_SECONDS, self._too_slow)

@@ -58,7 +58,7 @@ class Upgraded(asyncio.Protocol):
 
 async def app(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
     await receive()
-    is_stream = scope["path"] == "/stream"
+    is_stream = scope["path"].endswith("/events")
     await send({"type": "http.response.start", "status": 200 if is_stream else 204, "headers": []})
     await send({"type": "http.response.body", "body": b"one" if is_stream else b"", "more_body": is_stream})
     if is_stream:
@@ -203,10 +203,10 @@ def test_head_for_a_peer_that_has_gone_meanwhile_is_dropped() -> None:
     assert asyncio.run(story()) == ([], [])
 
 
-def test_answer_leaves_in_one_write() -> None:
+def test_stream_begins_with_one_write() -> None:
     async def story() -> list[bytes]:
         protocol, transport = connect(ServerState())
-        protocol.data_received(b"GET /stream HTTP/1.1\r\nHost: x\r\n\r\n")
+        protocol.data_received(b"GET /worlds/w1/events?client_id=c1 HTTP/1.1\r\nHost: x\r\n\r\n")
         await wait_for(lambda: transport.writes)
         return transport.writes
 
@@ -219,7 +219,7 @@ def test_socket_that_is_upgraded_gets_the_wire_itself() -> None:
     async def story() -> tuple[GuardedProtocol, Transport]:
         protocol, transport = connect(ServerState())
         protocol.ws_protocol_class = cast("Any", Upgraded)
-        protocol.data_received(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
+        protocol.data_received(b"GET /events HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
         return protocol, transport
 
     protocol, transport = asyncio.run(story())
