@@ -90,7 +90,8 @@ class Life:
             return posts.post(self._stage, self._world_id, scene.run_id, failpoints=failpoints, words=words)
         died = self._dying(scene, verb, point, run_id=scene.run_id, **words)
         answer = self._stage.insist(verb, self._world_id, run_id=scene.run_id, **words)
-        if died and "refused" not in answer and answer["replayed"] != scene.target.endswith("after_commit"):
+        right = "refused" in answer or self._stage.was_answered_rightly(scene.target, replayed=answer["replayed"])
+        if died and not right:
             self._stage.tally.problem("lost", "a request was not answered as before", scene=scene, answer=answer)
         if "refused" not in answer and self._chance(0.2):
             self._clash(scene, verb)

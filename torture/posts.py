@@ -36,7 +36,7 @@ def post(stage: Stage, world_id: str, run_id: str, *, failpoints: str, words: di
     if len(runs) != 1 or answer["run_id"] != run_id or runs[0].run_id != run_id:
         told = {"answer": answer, "runs": [run.run_id for run in runs]}
         stage.tally.problem("duplicated", "a request that was sent again made two runs", world=world_id, **told)
-    if dying and answer["replayed"] != failpoints.startswith("request.after_commit"):
+    if dying and not stage.was_answered_rightly(failpoints, replayed=answer["replayed"]):
         stage.tally.problem("lost", "a request was not answered as before", world=world_id, answer=answer)
     return {"state": runs[0].state, "kind": runs[0].kind, "digest": runs[0].request_digest}
 

@@ -94,6 +94,13 @@ class Stage:
         self.tally.problem("stuck", f"{verb} was never answered", world=world_id)
         raise StoppedError
 
+    def was_answered_rightly(self, point: str, *, replayed: bool) -> bool:
+        """Tell whether an answer may be, or not be, one given before, after a first try that died at ``point``.
+
+        In bad weather the answer to a second try may have been lost on its way, so that this is the one to a third.
+        """
+        return replayed if "after_commit" in point else self.weather or not replayed
+
     def over(self, child: Child) -> None:
         """Wait for a child's end; one that hangs is ended."""
         if not child.wait(PATIENCE_SECONDS):
