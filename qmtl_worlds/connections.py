@@ -1,101 +1,23 @@
 """Connections that cannot be held for nothing: heads come in time and in bounds, and answers are taken in time.
 
-The head of a stream goes out together with its first frame.
-
 ``uvicorn --http qmtl_worlds.connections:GuardedProtocol`` serves with it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
-from typing import Any, Final, cast
+from typing import Final, cast
 
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LONGEST_HEAD: Final = 65_536
-LONGEST_JOINED: Final = 65_536
-STREAMS: Final = b"/events"
-"""How the path of a stream ends."""
 TAKING_SECONDS: Final = 20.0
 """A peer that takes nothing of what waits for it for so long is cut off; streams do so sooner."""
 _REFUSAL: Final = (
     b"HTTP/1.1 %s\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\n%sconnection: close\r\n\r\n%s"
 )
 _BODY: Final = b'{"type":"urn:qmtl-worlds:%s","title":"%s","status":%d,"detail":"%s"}'
-
-
-class Joining(asyncio.Transport):
-    """A transport that keeps the head of an answer for what is written next, for one turn of the loop at most.
-
-    uvicorn writes the two one after the other, and each write is a call of the system, a packet and a waking reader.
-    """
-
-    __slots__ = ("_held", "_loop", "_wire", "expects_head")
-
-    def __init__(self, wire: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
-        """Write to ``wire``."""
-        self._wire = wire
-        self._loop = loop
-        self._held = b""
-        self.expects_head = False
-
-    def write(self, data: Any) -> None:
-        """Write, or keep what is to be the head."""
-        if self._held:
-            if len(data) <= LONGEST_JOINED:
-                data, self._held = self._held + data, b""
-            self.flush()
-        elif self.expects_head:
-            self.expects_head = False
-            self._held = bytes(data)
-            self._loop.call_soon(self._flush_late)
-            return
-        self._wire.write(data)
-
-    def flush(self) -> None:
-        """Write what is kept."""
-        if self._held:
-            held, self._held = self._held, b""
-            self._wire.write(held)
-
-    def close(self) -> None:
-        """Close once everything is written."""
-        if not self._wire.is_closing():
-            self.flush()
-        self._wire.close()
-
-    def abort(self) -> None:
-        """Close at once."""
-        self._held = b""
-        self._wire.abort()
-
-    def is_closing(self) -> bool:
-        """Tell whether it closes, or has closed."""
-        return self._wire.is_closing()
-
-    def pause_reading(self) -> None:
-        """Read no more."""
-        self._wire.pause_reading()
-
-    def resume_reading(self) -> None:
-        """Read on."""
-        self._wire.resume_reading()
-
-    def get_extra_info(self, name: str, default: Any = None) -> Any:
-        """Return what is known of the connection."""
-        return self._wire.get_extra_info(name, default)
-
-    def unwrap(self) -> asyncio.Transport:
-        """Return the wire, with nothing kept."""
-        self.flush()
-        return self._wire
-
-    def _flush_late(self) -> None:
-        if not self._wire.is_closing():
-            with suppress(RuntimeError):  # as uvloop says that the peer has gone, which the protocol is told as well
-                self.flush()
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -145,15 +67,7 @@ class GuardedProtocol(HttpToolsProtocol):
         if self.head_timer is not None:
             self.head_timer.cancel()
             self.head_timer = None
-        if self.url.partition(b"?")[0].endswith(STREAMS):
-            self._join()
         super().on_headers_complete()
-
-    def handle_websocket_upgrade(self) -> None:
-        """Give the wire itself away."""
-        if isinstance(self.transport, Joining):
-            self.transport = self.transport.unwrap()
-        super().handle_websocket_upgrade()
 
     def pause_writing(self) -> None:
         """Begin to wait for a peer that does not take what is there for it."""
@@ -167,11 +81,6 @@ class GuardedProtocol(HttpToolsProtocol):
             self.taking_timer.cancel()
             self.taking_timer = None
         super().resume_writing()
-
-    def _join(self) -> None:
-        joining = self.transport if isinstance(self.transport, Joining) else Joining(self.transport, self.loop)
-        joining.expects_head = True
-        self.transport = joining
 
     def _expect_head(self) -> None:
         self.head_timer = self.loop.call_later(settings.HEADER_SECONDS, self._too_slow)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from django.test import override_settings
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from qmtl_worlds.connections import LONGEST_HEAD, LONGEST_JOINED, GuardedProtocol, Joining
+from qmtl_worlds.connections import LONGEST_HEAD, GuardedProtocol
 
 
 class Transport(asyncio.Transport):
@@ -19,22 +19,11 @@ class Transport(asyncio.Transport):
 
     def __init__(self) -> None:
         super().__init__()
-        self.writes: list[bytes] = []
+        self.written = b""
         self.ended = ""
-        self.is_broken = False
-        self.protocol: asyncio.BaseProtocol | None = None
-
-    @property
-    def written(self) -> bytes:
-        return b"".join(self.writes)
 
     def write(self, data: Any) -> None:
-        if self.is_broken:
-            raise RuntimeError("the handler is closed")
-        self.writes.append(bytes(data))
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        self.protocol = protocol
+        self.written += bytes(data)
 
     def close(self) -> None:
         self.ended = self.ended or "closed"
@@ -46,23 +35,10 @@ class Transport(asyncio.Transport):
         return bool(self.ended)
 
 
-class Upgraded(asyncio.Protocol):
-    """Stands in for the protocol of WebSockets."""
-
-    def __init__(self, **_given: object) -> None:
-        self.transport: asyncio.BaseTransport | None = None
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = transport
-
-
-async def app(scope: dict[str, Any], receive: Callable[..., Any], send: Callable[..., Any]) -> None:
+async def app(_scope: object, receive: Callable[..., Any], send: Callable[..., Any]) -> None:
     await receive()
-    is_stream = scope["path"].endswith("/events")
-    await send({"type": "http.response.start", "status": 200 if is_stream else 204, "headers": []})
-    await send({"type": "http.response.body", "body": b"one" if is_stream else b"", "more_body": is_stream})
-    if is_stream:
-        await receive()
+    await send({"type": "http.response.start", "status": 204, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
 
 
 def connect(state: ServerState) -> tuple[GuardedProtocol, Transport]:
@@ -143,87 +119,3 @@ def test_reader_that_takes_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -
         return [transport.ended for _, transport in (stuck, slow)]
 
     assert asyncio.run(story()) == ["aborted", ""]
-
-
-def joined(*parts: bytes) -> tuple[Joining, Transport]:
-    """Write parts of an answer, its head first."""
-    transport = Transport()
-    joining = Joining(transport, asyncio.get_running_loop())
-    joining.expects_head = True
-    for part in parts:
-        joining.write(part)
-    return joining, transport
-
-
-def test_head_goes_out_together_with_what_follows_it() -> None:
-    async def story() -> list[bytes]:
-        return joined(b"head", b"body", b"more")[1].writes
-
-    assert asyncio.run(story()) == [b"headbody", b"more"]
-
-
-def test_head_that_nothing_follows_goes_out_in_the_next_turn() -> None:
-    async def story() -> tuple[list[bytes], list[bytes]]:
-        _, transport = joined(b"head")
-        before = list(transport.writes)
-        await asyncio.sleep(0)
-        return before, transport.writes
-
-    assert asyncio.run(story()) == ([], [b"head"])
-
-
-def test_long_body_is_not_copied_for_its_head() -> None:
-    async def story() -> list[int]:
-        return [len(part) for part in joined(b"head", b"x" * (LONGEST_JOINED + 1))[1].writes]
-
-    assert asyncio.run(story()) == [4, LONGEST_JOINED + 1]
-
-
-def test_closing_writes_the_head_first_and_cutting_off_does_not() -> None:
-    async def story() -> list[list[bytes]]:
-        (closed, told), (cut, untold) = joined(b"head"), joined(b"head")
-        closed.close()
-        cut.abort()
-        await asyncio.sleep(0)
-        return [told.writes, untold.writes]
-
-    assert asyncio.run(story()) == [[b"head"], []]
-
-
-def test_head_for_a_peer_that_has_gone_meanwhile_is_dropped() -> None:
-    async def story() -> tuple[list[bytes], list[object]]:
-        told: list[object] = []
-        asyncio.get_running_loop().set_exception_handler(lambda _loop, what: told.append(what))
-        (_, gone), (_, breaks) = joined(b"head"), joined(b"head")
-        gone.close()
-        breaks.is_broken = True
-        await asyncio.sleep(0)
-        return gone.writes + breaks.writes, told
-
-    assert asyncio.run(story()) == ([], [])
-
-
-def test_stream_begins_with_one_write() -> None:
-    async def story() -> list[bytes]:
-        protocol, transport = connect(ServerState())
-        protocol.data_received(b"GET /worlds/w1/events?client_id=c1 HTTP/1.1\r\nHost: x\r\n\r\n")
-        await wait_for(lambda: transport.writes)
-        return transport.writes
-
-    [answer] = asyncio.run(story())
-
-    assert answer.endswith(b"\r\n\r\n3\r\none\r\n")
-
-
-def test_socket_that_is_upgraded_gets_the_wire_itself() -> None:
-    async def story() -> tuple[GuardedProtocol, Transport]:
-        protocol, transport = connect(ServerState())
-        protocol.ws_protocol_class = cast("Any", Upgraded)
-        protocol.data_received(b"GET /events HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n")
-        return protocol, transport
-
-    protocol, transport = asyncio.run(story())
-
-    assert protocol.transport is transport
-    assert isinstance(transport.protocol, Upgraded)
-    assert transport.protocol.transport is transport
