@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC
 from typing import Final, TypedDict, Unpack
 
-from django.db import transaction
+from django.db import connection, transaction
 
 from audit.chain import GENESIS, row_hash
 from audit.events import check_kind
@@ -15,6 +15,9 @@ from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.digests import canonical_json
 from qmtl_worlds.contracts.errors import InputInvalidError
 
+_HEAD: Final = "SELECT seq, hash FROM audit_audithead WHERE chain = %s"
+_MOVE: Final = "UPDATE audit_audithead SET seq = %s, hash = %s WHERE chain = %s AND seq = %s"
+"""Written out, since every change of anything asks for them."""
 _LIMITS: Final = {
     "chain": CHAIN_LENGTH,
     "actor": ACTOR_LENGTH,
@@ -50,12 +53,14 @@ def record(*, chain: str, kind: str, act: Act, **facts: Unpack[EventFacts]) -> A
         InputInvalidError: a text holds what the database cannot.
     """
     event = _event(chain, check_kind(kind), act, facts)
-    head = _locked_head(chain)
-    event.seq, event.prev_hash = head.seq + 1, head.hash
+    seq, event.prev_hash = _locked_head(chain)
+    event.seq = seq + 1
     event.hash = row_hash(event.chain_row())
     event.save(force_insert=True)
-    moved = AuditHead.objects.filter(chain=chain, seq=head.seq).update(seq=event.seq, hash=event.hash)
-    if not moved:
+    with connection.cursor() as cursor:
+        cursor.execute(_MOVE, [event.seq, event.hash, chain, seq])
+        moved = cursor.rowcount
+    if moved != 1:
         raise transaction.TransactionManagementError(f"Another writer moved chain {chain!r}; nothing was written.")
     return event
 
@@ -78,16 +83,22 @@ def _event(chain: str, kind: str, act: Act, facts: EventFacts) -> AuditEvent:
     )
 
 
-def _locked_head(chain: str) -> AuditHead:
+def _locked_head(chain: str) -> tuple[int, str]:
     """Lock the end of the chain until the caller's transaction ends; the first writer of a chain makes it."""
-    connection = transaction.get_connection()
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("An audit event is recorded in the transaction of its change.")
-    locked = AuditHead.objects.select_for_update(no_key=True).filter(chain=chain).order_by()
-    if (head := next(iter(locked), None)) is not None:
+    if (head := _read_head(chain)) is not None:
         return head
     AuditHead.objects.bulk_create([AuditHead(chain=chain, seq=0, hash=GENESIS)], ignore_conflicts=True)
-    return locked.get()
+    return _read_head(chain) or (0, GENESIS)
+
+
+def _read_head(chain: str) -> tuple[int, str] | None:
+    lock = " FOR NO KEY UPDATE" if connection.features.has_select_for_no_key_update else ""
+    with connection.cursor() as cursor:
+        cursor.execute(f"{_HEAD}{lock}", [chain])
+        head: tuple[int, str] | None = cursor.fetchone()
+    return head
 
 
 def _storable(field: str, text: str) -> str:

@@ -10,7 +10,7 @@ from django.db import IntegrityError, connection, transaction
 from pytest_django import DjangoAssertNumQueries
 
 from audit.chain import GENESIS, SYSTEM_CHAIN, kill_chain, row_hash
-from audit.models import AuditEvent, AuditHead
+from audit.models import AuditEvent
 from audit.recorder import record
 from audit.stored import stored_heads
 from audit.verification import verify_stored_chain
@@ -157,7 +157,7 @@ def test_record_costs_three_statements(django_assert_num_queries: DjangoAssertNu
 @pytest.mark.django_db
 def test_record_after_another_writer_moved_the_head_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     write_events(2)
-    stale = AuditHead(chain="w1", seq=1, hash=AuditEvent.objects.get(seq=1).hash)
+    stale = (1, AuditEvent.objects.get(seq=1).hash)
     monkeypatch.setattr("audit.recorder._locked_head", lambda _chain: stale)
 
     with pytest.raises(IntegrityError), transaction.atomic():
