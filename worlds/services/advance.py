@@ -42,6 +42,7 @@ from worlds.services.projection import project_after_commit
 from worlds.services.run_rows import RUN_COLUMNS, timings_of, view_of, write_view
 from worlds.services.run_worker import MOVED_COLUMNS, Worker, read_run
 from worlds.services.step_facts import replaced_set, step_facts
+from worlds.stores.apply_rows import unfinished_reduction
 
 MAX_STEPS: Final = 12
 _AUDIT_KINDS: Final = {
@@ -72,9 +73,8 @@ def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
 
     A crash anywhere leaves a state; the next call goes on from there.
     """
-    first = ApplyRun.objects.filter(world_id=world_id, increase_runs__run_id=run_id).exclude(state__in=TERMINAL_STATES)
     # The reducing part of a plan goes first, or the rest starts from another set.
-    for reduce_run_id in first.values_list("run_id", flat=True):
+    if (reduce_run_id := unfinished_reduction(world_id, run_id)) is not None:
         advance(world_id=world_id, run_id=reduce_run_id, act=act)
     worker = Worker()
     for _ in range(MAX_STEPS):

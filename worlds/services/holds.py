@@ -14,6 +14,7 @@ from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 from worlds.models import GateHold, World
 from worlds.services.changes import announce, locked_world
 from worlds.services.projection import project_after_commit
+from worlds.stores.world_rows import read_holds
 
 
 @transaction.atomic
@@ -65,14 +66,13 @@ def place_hold(*, world: World, hold: Hold, act: Act) -> bool:
     """
     named = {"scope": hold.key.text if hold.key else "", "kind": hold.kind.value, "owner": hold.owner}
     told = {"level": hold.level.value, "reason": act.reason, "placed_by": act.actor, "placed_at": act.now}
-    same = GateHold.objects.filter(world=world, **named).order_by()
-    levels = same.values_list("level", flat=True)
-    if not levels:
+    placed = (row for row in read_holds(world.id) if (row.scope, row.kind, row.owner) == tuple(named.values()))
+    if (same := next(placed, None)) is None:
         GateHold.objects.create(world=world, **named, **told)
         return True
-    if hold.level.strictness <= GateLevel(levels[0]).strictness:
+    if hold.level.strictness <= GateLevel(same.level).strictness:
         return False
-    same.update(**told)
+    GateHold.objects.filter(world=world, **named).update(**told)
     return True
 
 

@@ -13,8 +13,9 @@ from qmtl_worlds.contracts.states import RunKind, RunState
 from qmtl_worlds.lifecycle.holds import Hold, HoldKind
 from qmtl_worlds.lifecycle.run import RunView, Timings
 from qmtl_worlds.policy.compiler import CompiledPolicy, compile_policy
-from worlds.models import ApplyRun, GateHold, OutboxEvent, PolicyVersion, World
+from worlds.models import ApplyRun, GateHold, PolicyVersion, World
 from worlds.models.world import LEASE_MS_RANGE
+from worlds.stores.apply_rows import leases_before
 
 QMTL_LEASE_MS = 15_000
 """QMTL's clients know no lease; they ask again every ten seconds, and hear what they ask two seconds later at most."""
@@ -76,9 +77,7 @@ def hold_of(row: GateHold) -> Hold:
 
 
 def _longest_lease_ms(world: World, now: datetime) -> int:
-    since = now - 2 * timedelta(milliseconds=LEASE_MS_RANGE[1])
-    changes = OutboxEvent.objects.filter(world=world, kind="world_updated", created_at__gte=since).order_by()
-    before = [int(payload.get("lease_ms_before", 0)) for payload in changes.values_list("payload", flat=True)]
+    before = leases_before(world.id, since=now - 2 * timedelta(milliseconds=LEASE_MS_RANGE[1]))
     return max(world.lease_ms, *before, QMTL_LEASE_MS // settings.TIME_SCALE if world.compat else 0)
 
 
