@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Count, QuerySet
+from django.db.models import Count
 
 from audit.chain import kill_chain
 from audit.models import AuditEvent, AuditHead, AuditRun, AuditRunState
@@ -154,15 +154,13 @@ def get_apply_run(world_id: str, run_id: str) -> ApplyRun:
         RunNotFoundError: the world has no such run.
     """
     try:
-        return whole_runs().select_related("world").get(world_id=world_id, run_id=run_id)
+        return (
+            ApplyRun.objects.select_related("world", "policy", "evaluation", "reduce_run")
+            .defer("evaluation__inputs_json", "evaluation__envelope", "reduce_run__plan")
+            .get(world_id=world_id, run_id=run_id)
+        )
     except ApplyRun.DoesNotExist as error:
         raise RunNotFoundError(world_id, run_id) from error
-
-
-def whole_runs() -> QuerySet[ApplyRun]:
-    """Return apply runs with what they rest on, but for their worlds."""
-    runs = ApplyRun.objects.select_related("policy", "evaluation", "reduce_run")
-    return runs.defer("evaluation__inputs_json", "evaluation__envelope", "reduce_run__plan")
 
 
 def members_of(world_id: str, generation: int) -> dict[InstanceKey, Member]:

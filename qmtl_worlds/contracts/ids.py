@@ -33,6 +33,10 @@ class InstanceKey:
     strategy_id: str
     side: Side
 
+    def __hash__(self) -> int:
+        """Return the hash of the name alone: the two sides of a strategy are few enough to share one."""
+        return hash(self.strategy_id)
+
     @property
     def text(self) -> str:
         """Return ``strategy_id|side``; ``|`` occurs in no strategy id."""

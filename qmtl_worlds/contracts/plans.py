@@ -63,7 +63,8 @@ def active_set(weights: Mapping[InstanceKey, float] | Iterable[tuple[InstanceKey
     pairs = list(weights.items() if isinstance(weights, Mapping) else weights)
     if len({key for key, _ in pairs}) != len(pairs):
         raise InputInvalidError(field="entries", reason="must name each instance once")
-    return ActiveSet(tuple(sorted(ActiveEntry(key, weight) for key, weight in pairs if weight != 0)))
+    pairs.sort(key=lambda pair: (pair[0].strategy_id, pair[0].side))  # as keys compare, but in one go
+    return ActiveSet(tuple(ActiveEntry(key, weight) for key, weight in pairs if weight != 0))
 
 
 def parse_active_set(body: Mapping[str, float]) -> ActiveSet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -65,7 +65,7 @@ def answer(entry: EntryFacts, world: WorldFacts, now: datetime) -> ActivationEnv
     stale. An instance that is known but may not trade can still reduce what it holds. The same facts give the same body
     and ETag at any ``now``, until the data turns stale.
     """
-    gate, weight = gate_and_weight(entry, world, now)
+    ((gate, weight),) = gates([entry], world, now)
     held = {(hold.kind, hold.owner) for hold in world.holds if hold.key in {None, entry.key}}
     kinds = {kind for kind, _ in held}
     envelope = ActivationEnvelope(
@@ -91,10 +91,14 @@ def answer(entry: EntryFacts, world: WorldFacts, now: datetime) -> ActivationEnv
     return replace(envelope, etag=envelope_etag(world.position, envelope.to_json()))
 
 
-def gate_and_weight(entry: EntryFacts, world: WorldFacts, now: datetime) -> tuple[Gate, float]:
-    """Return the gate of one instance at ``now``, and its share of capital: 0 unless the gate is open."""
-    gate = _strictest(tuple(_grounds(entry, world, now)))
-    return gate, min(entry.weight, entry.cap) if gate.level is GateLevel.OPEN else 0.0
+def gates(entries: Iterable[EntryFacts], world: WorldFacts, now: datetime) -> Iterator[tuple[Gate, float]]:
+    """Yield the gate of each instance at ``now``, and its share of capital: 0 unless the gate is open."""
+    held = {hold.key for hold in world.holds}
+    common = tuple(_world_grounds(world, None))
+    for entry in entries:
+        grounds = _world_grounds(world, entry.key) if entry.key in held else common
+        gate = _strictest((*_unknown(entry), *grounds, *_own_grounds(entry, now)))
+        yield gate, min(entry.weight, entry.cap) if gate.level is GateLevel.OPEN else 0.0
 
 
 def world_gate(world: WorldFacts) -> Gate:
@@ -132,10 +136,12 @@ def lease_left_ms(
     return int(min(proofs) * 1000)
 
 
-def _grounds(entry: EntryFacts, world: WorldFacts, now: datetime) -> Iterator[Gate]:
+def _unknown(entry: EntryFacts) -> Iterator[Gate]:
     if not entry.bound:
         yield Gate(GateLevel.CLOSED, ActivationReason.UNKNOWN)
-    yield from _world_grounds(world, entry.key)
+
+
+def _own_grounds(entry: EntryFacts, now: datetime) -> Iterator[Gate]:
     if not 0 < entry.weight <= 1:
         yield Gate(GateLevel.REDUCE_ONLY, ActivationReason.NOT_SELECTED)
     if not entry.cap > 0:

@@ -17,7 +17,7 @@ from qmtl_worlds.contracts.errors import StoreUnavailableError, WorldsError
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.failpoints import reach
-from qmtl_worlds.lifecycle.gate import EntryFacts, gate_and_weight
+from qmtl_worlds.lifecycle.gate import EntryFacts, gates
 from strategies.models import StrategyInstance
 from worlds.models import Alert, World
 from worlds.selectors import positions_of
@@ -212,8 +212,9 @@ def _meta(reading: Content) -> dict[str, object]:
 
 def _entries(reading: Content) -> dict[str, dict[str, object]]:
     told: dict[str, dict[str, object]] = {}
-    for key, entry in sorted(reading.entries.items()):
-        gate, weight = gate_and_weight(entry, reading.facts, reading.at)
+    entries = sorted(reading.entries.items())
+    found = gates((entry for _, entry in entries), reading.facts, reading.at)
+    for (key, _), (gate, weight) in zip(entries, found, strict=True):
         active = gate.level is GateLevel.OPEN
         told[key.text] = {"active": active, "weight": weight, "gate": gate.level.value, "reason": gate.reason.value}
     return told

@@ -10,13 +10,17 @@ from qmtl_worlds.contracts.errors import RunNotFoundError
 from qmtl_worlds.contracts.plans import EMPTY_SET, ActiveSet
 from qmtl_worlds.lifecycle.run import RunView, Timings, Transition, inserted_set
 from worlds.models import ApplyRun, World
-from worlds.selectors import content_of, whole_runs
+from worlds.selectors import content_of
 from worlds.services.run_rows import RUN_COLUMNS, timings_of
 from worlds.stores.clock import statement_time
 
 MOVED_COLUMNS: Final = (*RUN_COLUMNS, "state_changed_at", "state_reason", "result", "target_generation")
 CHANGING_COLUMNS: Final = (*MOVED_COLUMNS, "auto", "approvals_needed", "approval_round", "approval_expires_at")
 """All of a run's row but what it was made of."""
+
+_RUNS: Final = ApplyRun.objects.select_related("policy", "evaluation").defer(
+    "evaluation__inputs_json", "evaluation__envelope"
+)
 
 
 @dataclass(slots=True)
@@ -67,7 +71,7 @@ def read_run(world: World, run_id: str) -> tuple[ApplyRun, datetime]:
         RunNotFoundError: the world has no such run.
     """
     try:
-        run = whole_runs().annotate(read_at=statement_time()).get(world=world, run_id=run_id)
+        run = _RUNS.annotate(read_at=statement_time()).get(world=world, run_id=run_id)
     except ApplyRun.DoesNotExist as error:
         raise RunNotFoundError(world.id, run_id) from error
     run.world = world
