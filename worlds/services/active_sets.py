@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 
 from qmtl_worlds.contracts.acts import Act
@@ -95,12 +95,12 @@ def _instances(world: World, keys: frozenset[InstanceKey]) -> dict[InstanceKey, 
     return {key: instance_id for key, instance_id in known if key in keys}
 
 
-def _held_since(world: World, left: Iterable[Member]) -> dict[Member, datetime]:
+def _held_since(world: World, left: Collection[Member]) -> dict[Member, datetime]:
     """Return since when those of ``left`` that were withdrawn, killed or deactivated were held: they cool down from it.
 
     Holds are dated by the database's time, which says nothing in a replay.
     """
-    if world.mode == World.Mode.REPLAY:
+    if world.mode == World.Mode.REPLAY or not left:
         return {}
     kinds = [HoldKind.WITHDRAWN.value, HoldKind.KILL.value, HoldKind.OVERRIDE.value]
     holds = GateHold.objects.filter(world=world, kind__in=kinds).exclude(scope="").order_by("-placed_at")

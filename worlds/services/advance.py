@@ -13,6 +13,7 @@ from django.db.models import F
 
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
+from qmtl_worlds.contracts.errors import WorldNotFoundError
 from qmtl_worlds.contracts.plans import EMPTY_SET, ActiveSet
 from qmtl_worlds.contracts.states import TERMINAL_STATES, RunState
 from qmtl_worlds.failpoints import reach
@@ -43,6 +44,7 @@ from worlds.services.run_rows import RUN_COLUMNS, timings_of, view_of, write_vie
 from worlds.services.run_worker import MOVED_COLUMNS, Worker, read_run
 from worlds.services.step_facts import replaced_set, step_facts
 from worlds.stores.apply_rows import unfinished_reduction
+from worlds.stores.world_rows import lock_world
 
 MAX_STEPS: Final = 12
 _AUDIT_KINDS: Final = {
@@ -118,7 +120,9 @@ def _step(world_id: str, run_id: str, worker: Worker, act: Act) -> bool:
     The time is read under the lock: one from before would start the drain's clock earlier than the freeze's commit
     where the lock had to be waited for (R4).
     """
-    world = locked_world(world_id, alive=False)
+    world = lock_world(world_id)
+    if world is None:
+        raise WorldNotFoundError(world_id)
     run, now = worker.read(world, run_id)
     act = _at(now, act)
     if run.state in TERMINAL_STATES:

@@ -12,11 +12,10 @@ from qmtl_worlds.lifecycle.run import RunView, Timings, Transition, inserted_set
 from worlds.models import ApplyRun, World
 from worlds.selectors import content_of
 from worlds.services.run_rows import RUN_COLUMNS, timings_of
+from worlds.stores.apply_rows import read_run_row
 from worlds.stores.clock import statement_time
 
 MOVED_COLUMNS: Final = (*RUN_COLUMNS, "state_changed_at", "state_reason", "result", "target_generation")
-CHANGING_COLUMNS: Final = (*MOVED_COLUMNS, "auto", "approvals_needed", "approval_round", "approval_expires_at")
-"""All of a run's row but what it was made of."""
 
 _RUNS: Final = ApplyRun.objects.select_related("policy", "evaluation").defer(
     "evaluation__inputs_json", "evaluation__envelope"
@@ -79,10 +78,9 @@ def read_run(world: World, run_id: str) -> tuple[ApplyRun, datetime]:
 
 
 def _read_again(world: World, run: ApplyRun) -> tuple[ApplyRun, datetime]:
-    """Return the run by what may have changed of it, and the time."""
-    row = ApplyRun.objects.filter(pk=run.pk).values(*CHANGING_COLUMNS, read_at=statement_time()).get()
-    now = row.pop("read_at")
-    for column, value in row.items():
-        setattr(run, column, value)
-    run.world = world
-    return run, now
+    """Return the run as it is now, and the time; under the epoch and round that it was left in nobody else moved it."""
+    row = read_run_row(run.pk)
+    if (row.state, row.epoch, row.approval_round) != (run.state, run.epoch, run.approval_round):
+        return read_run(world, run.run_id)
+    run.attempts, run.world = row.attempts, world
+    return run, row.now

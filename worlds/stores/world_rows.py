@@ -73,6 +73,7 @@ JOIN worlds_activationentry e ON e.set_id = s.id JOIN strategies_strategyinstanc
 WHERE s.world_id = %s AND s.generation = %s
 """
 _HOLDS: Final = f"SELECT {', '.join(_OF_HOLD)} FROM worlds_gatehold WHERE world_id = %s"  # noqa: S608 - only names
+_LOCKED: Final = f"SELECT {', '.join(_FIELDS)} FROM worlds_world WHERE id = %s"  # noqa: S608 - only names
 _CAPS: Final = "SELECT scope, cap FROM worlds_override WHERE world_id = %s"
 
 
@@ -102,6 +103,12 @@ class WorldRow:
     kills: int
     now: datetime
     anything_fresh: bool
+
+
+def lock_world(world_id: str) -> World | None:
+    """Return the world with its row locked until the transaction ends, as ``locked_world`` does; None for none."""
+    lock = " FOR NO KEY UPDATE" if connection.features.has_select_for_no_key_update else ""
+    return next((_world(row) for row in rows_of(f"{_LOCKED}{lock}", world_id)), None)
 
 
 def read_holds(world_id: str) -> tuple[GateHold, ...]:
