@@ -31,7 +31,7 @@ from worlds.services.members import grant_role
 from worlds.stores.clock import database_now
 from worlds.work.evaluate import evaluate_world
 
-WORLDS: Final = 3
+WORLDS: Final = 5
 FILL, CHANGE = "fill", "change"
 LEASE_MS: Final = 1_000
 DRAIN_SECONDS: Final = 2.0
