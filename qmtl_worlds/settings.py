@@ -125,7 +125,7 @@ DATE_FORMAT = "Y-m-d"
 STATEMENT_TIMEOUT_MS = env.integer("QW_STATEMENT_TIMEOUT_MS", 5_000, least=1)
 LOCK_TIMEOUT_MS = env.integer("QW_LOCK_TIMEOUT_MS", 1_000, least=1)
 IDLE_IN_TRANSACTION_TIMEOUT_MS = env.integer("QW_IDLE_IN_TRANSACTION_TIMEOUT_MS", 2_000, least=1)
-DATABASE_POOL_SIZE = env.integer("QW_DATABASE_POOL_SIZE", 8, least=1)
+DATABASE_POOL_SIZE = env.integer("QW_DATABASE_POOL_SIZE", 8, least=3)
 # Begins the names of the roles that manage.py database_roles makes.
 DATABASE_ROLE_PREFIX = env.text("QW_DATABASE_ROLE_PREFIX", "qmtl_worlds")
 

@@ -59,9 +59,19 @@ def check_world_id(text: str) -> str:
     Raises:
         InputInvalidError: it is not.
     """
-    if not _WORLD_ID.fullmatch(text):
+    if not is_world_id(text):
         raise InputInvalidError(field="world_id", reason=f"must match ^{WORLD_ID_PATTERN}$")
     return text
+
+
+def is_world_id(text: str) -> bool:
+    """Tell whether ``text`` is a legal world id."""
+    return _WORLD_ID.fullmatch(text) is not None
+
+
+def is_object_id(text: str) -> bool:
+    """Tell whether ``text`` is a legal strategy, run or client id."""
+    return _OBJECT_ID.fullmatch(text) is not None
 
 
 def check_object_id(text: str, *, field: str) -> str:
@@ -70,7 +80,7 @@ def check_object_id(text: str, *, field: str) -> str:
     Raises:
         InputInvalidError: it is not.
     """
-    if not _OBJECT_ID.fullmatch(text):
+    if not is_object_id(text):
         raise InputInvalidError(field=field, reason=f"must match ^{OBJECT_ID_PATTERN}$")
     return text
 

@@ -239,7 +239,7 @@ class AsyncOrderGate(LocalGate):
             self._news.clear()
             for key in self._watch.news(self._held):
                 await self._survived(self._flatten(key))
-            await self._acknowledge()
+            await self._survived(self._acknowledge())
             await asyncio.sleep(ACK_SECONDS)
 
     async def _flatten(self, key: InstanceKey) -> None:
@@ -264,7 +264,8 @@ class AsyncOrderGate(LocalGate):
     async def _guarded(self, work: Coroutine[object, object, float]) -> float:
         """Await work of the gate and return its pause; a defect in it is told and renews nothing."""
         done = await self._survived(work)
-        if (error := done.exception()) is None:
+        error = asyncio.CancelledError() if done.cancelled() else done.exception()
+        if error is None:
             return done.result()
         self._failed(error if isinstance(error, Exception) else RuntimeError(repr(error)))
         return self._pause_seconds
@@ -278,6 +279,8 @@ class AsyncOrderGate(LocalGate):
             task.cancel()
             await asyncio.wait([task])
             raise
-        if (error := task.exception()) is not None:
+        if task.cancelled():
+            _log.error("Something of the order gate of %s was cancelled from outside", self._strategy_id)
+        elif (error := task.exception()) is not None:
             _log.error("The order gate of %s went wrong", self._strategy_id, exc_info=error)
         return task

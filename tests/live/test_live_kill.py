@@ -62,6 +62,29 @@ def test_file_is_seen_with_the_next_look_and_its_row_opens_nothing(
         assert (recorded["gate"], recorded["reason"]) == ("closed", "killed")
 
 
+def test_stream_does_not_resume_behind_a_state_that_only_a_file_has_closed(
+    live: Live, trading: World, alice: User, runner: Headers, catch_up: CatchUp
+) -> None:
+    if not kill_file.are_used():
+        pytest.skip("files are SQLite's")
+
+    async def story() -> None:
+        before = Stream(live, "/worlds/w1/events?strategy_id=good", **runner)
+        seen = await before.next()
+        await before.leave()
+        act = await asyncio.to_thread(act_of, alice)
+        await asyncio.to_thread(kill_file.drop, world_id="w1", scope="", act=act)
+        await asyncio.to_thread(catch_up)
+        after = Stream(live, "/worlds/w1/events?strategy_id=good", **runner, last_event_id=seen.id)
+        first = await after.next()
+        await after.leave()
+
+        assert (seen.data["gate"], first.id) == ("open", seen.id)
+        assert (first.kind, first.data["gate"], first.data["reason"]) == ("snapshot", "closed", "killed")
+
+    on_loop(story)
+
+
 def test_stream_is_told_of_a_file(live: Live, trading: World, alice: User, runner: Headers, catch_up: CatchUp) -> None:
     if not kill_file.are_used():
         pytest.skip("files are SQLite's")

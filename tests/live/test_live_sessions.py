@@ -13,6 +13,7 @@ from tests.live.asgi import NOT_HOT, Stream, ask, on_loop, tell
 from tests.live.conftest import Headers, bearer
 from tests.worlds.factories import act_of
 from tests.worlds.steps import first_apply
+from worlds.live.acks import find_ack
 from worlds.live.app import Live
 from worlds.live.scribe import Scribe
 from worlds.models import RunnerSession, World
@@ -115,6 +116,18 @@ def test_any_other_word_of_a_runner_is_left_to_django_whole(
     answer = tell(live, ACKS, body, **runner)
 
     assert (answer.status, answer.json()) == (NOT_HOT, body)
+
+
+@pytest.mark.parametrize("client_id", ["%00", "r" * 129])
+def test_reader_with_a_name_that_cannot_be_stored_is_left_to_django(
+    live: Live, trading: World, runner: Headers, client_id: str
+) -> None:
+    assert ask(live, f"/worlds/w1/events?client_id={client_id}", **runner).status == NOT_HOT
+
+
+@pytest.mark.parametrize("text", [b'{"client_id":"\xff","sequence":1}', b'{"client_id":"r1\\n","sequence":1}'])
+def test_word_of_a_runner_that_is_no_name_is_no_ack(text: bytes) -> None:
+    assert find_ack([{"type": "http.request", "body": text}]) is None
 
 
 def test_token_that_may_not_report_is_left_to_django(live: Live, trading: World) -> None:

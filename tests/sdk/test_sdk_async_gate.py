@@ -163,6 +163,26 @@ def test_gate_says_how_far_it_has_heard_and_what_is_flat() -> None:
     asyncio.run(story())
 
 
+def test_gate_goes_on_telling_after_a_callback_was_cancelled(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        stream, told = PlayedStream(100.0), []
+        server = PlayedServer([stream])
+
+        async def close_position(key: InstanceKey) -> None:
+            told.append(key.text)
+            raise asyncio.CancelledError
+
+        async with gate_of(server).on_flatten(close_position):
+            stream.parts.put(frame("snapshot", entry(**{**SHUT, "reason": "awaiting_flat"})))
+            await until(lambda: not server.acknowledged.empty())
+
+        assert told == [f"{STRATEGY}|long"]
+        assert "cancelled from outside" in caplog.text
+
+    with caplog.at_level(logging.ERROR):
+        asyncio.run(story())
+
+
 def test_gate_survives_a_defect_and_stays_closed(caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> ActivationReading:
         raise ZeroDivisionError

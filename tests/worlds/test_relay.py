@@ -13,13 +13,17 @@ from tests.worlds.bus_steps import change, every_sequence, relayed, saved, seque
 from tests.worlds.factories import act_of, make_world, shell
 from tests.worlds.steps import first_apply
 from worlds.models import OutboxEvent, World
+from worlds.selectors import position_of
 from worlds.services import relay
 from worlds.services.authority import act_of_system
 from worlds.services.holds import freeze, unfreeze
 from worlds.services.relay import relay_outbox
 from worlds.services.restore import fence_world, suspect_restore
+from worlds.services.tick_memory import Memory
 from worlds.stores import bus
 from worlds.stores.bus import ACTIVATION, MARKS_KEY, POLICY, TOPICS, read_marks
+from worlds.stores.redis_projection import active_key, read_copy
+from worlds.work.tick import tick
 
 pytestmark = pytest.mark.django_db
 
@@ -176,6 +180,20 @@ def test_mark_that_says_more_than_the_rows_keeps_a_world_silent_that_was_never_c
 
     assert told(redis_client, trading) == []
     assert read_marks()[trading.id].sequence == 999999
+
+
+def test_what_is_no_text_is_read_as_something_else(trading: World, redis_client: redis.Redis) -> None:
+    redis_client.hset(MARKS_KEY, b"\xff", b"\xff")
+    redis_client.hset(active_key(trading.id), b"good|long", b"\xff")
+    memory = Memory()
+
+    tick(memory)
+    tick(memory)
+
+    copy = read_copy(trading.id)
+    assert copy is not None
+    assert copy.position == position_of(World.objects.get())
+    assert sequences(told(redis_client, trading, ACTIVATION))[-1] == every_sequence(trading)[-1]
 
 
 def test_keys_of_another_type_give_way(trading: World, redis_client: redis.Redis) -> None:

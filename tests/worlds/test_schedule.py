@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
+from django.db import OperationalError
 
 from audit.models import AuditEvent, AuditRun, AuditRunState, RunKind
 from qmtl_worlds.contracts.acts import Act
@@ -14,9 +15,9 @@ from tests.worlds.steps import (
     evaluate,
     start,
 )
-from worlds.models import ApplyRun, Heartbeat, World
+from worlds.models import ApplyRun, GateHold, Heartbeat, World
 from worlds.services import scheduling
-from worlds.services.advance import advance
+from worlds.services.advance import MOST_COUNTED, advance
 from worlds.services.authority import act_of_schedule
 from worlds.services.evaluations import EvaluationRequest, request_evaluation
 from worlds.services.replay import step_clock
@@ -197,20 +198,64 @@ def test_tick_carries_runs_on_without_any_bell(world: World, alice: User, bob: U
 def test_run_that_breaks_does_not_keep_the_tick_from_the_others(
     world: World, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate(world)
-    approve_now(world, start(world, alice), bob)
-    other = make_world("w2")
-    put_policy(other, author=alice, approver=bob)
-    add_strategy(other, "good", quality=3)
-    evaluate(other)
-    approve_now(other, start(other, alice), bob)
+    start_in_two_worlds(world, alice, bob)
     break_steps_of(world, monkeypatch)
 
     tick()
 
-    states = dict(ApplyRun.objects.values_list("world_id", "state"))
-    assert states == {"w1": RunState.QUEUED, "w2": RunState.DONE}
+    assert states_of_runs() == {"w1": RunState.QUEUED, "w2": RunState.DONE}
     assert ApplyRun.objects.get(world=world).attempts == 1
+
+
+def test_run_whose_world_is_locked_or_whose_failures_are_too_many_to_count_does_not_either(
+    world: World, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_in_two_worlds(world, alice, bob)
+    break_steps_of(world, monkeypatch)
+    ApplyRun.objects.filter(world=world).update(attempts=MOST_COUNTED)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worlds.work.live_runs.count_failure", wait_in_vain)
+        tick()
+    tick()
+
+    assert states_of_runs() == {"w1": RunState.QUEUED, "w2": RunState.DONE}
+    assert ApplyRun.objects.get(world=world).attempts == MOST_COUNTED
+
+
+def test_gate_whose_world_is_locked_when_its_time_is_over_does_not_keep_the_tick_from_the_rest(
+    world: World, alice: User, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_in_two_worlds(world, alice, bob)
+    GateHold.objects.create(
+        world=world, kind="freeze", owner="gate", level="closed", placed_at=database_now(), expires_at=database_now()
+    )
+
+    with monkeypatch.context() as patch:
+        patch.setattr("worlds.services.gate_levels._expire", wait_in_vain)
+        tick()
+    went_on, held = states_of_runs()["w2"], GateHold.objects.filter(owner="gate").exists()
+    tick()
+
+    assert (went_on, held) == (RunState.DONE, True)
+    assert not GateHold.objects.filter(owner="gate").exists()
+
+
+def start_in_two_worlds(world: World, alice: User, bob: User) -> None:
+    other = make_world("w2")
+    put_policy(other, author=alice, approver=bob)
+    add_strategy(other, "good", quality=3)
+    for one in (world, other):
+        evaluate(one)
+        approve_now(one, start(one, alice), bob)
+
+
+def states_of_runs() -> dict[str, str]:
+    return dict(ApplyRun.objects.values_list("world_id", "state"))
+
+
+def wait_in_vain(**_words: object) -> None:
+    raise OperationalError("canceling statement due to lock timeout")
 
 
 def break_steps_of(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,7 @@ Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 class Ack(msgspec.Struct, forbid_unknown_fields=True):
     """How far a Runner has heard; with anything more the rows are asked."""
 
-    client_id: Annotated[str, msgspec.Meta(pattern=f"^{OBJECT_ID_PATTERN}$")]
+    client_id: Annotated[str, msgspec.Meta(pattern=rf"^{OBJECT_ID_PATTERN}\Z")]
     sequence: Count
     incarnation: Count | None = None
     hold_sequence: Count | None = None
@@ -59,7 +59,7 @@ def find_ack(received: list[Message]) -> Ack | None:
         return None
     try:
         return msgspec.json.decode(b"".join(message.get("body", b"") for message in received), type=Ack)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeError):
         return None
 
 

@@ -10,6 +10,7 @@ from django.conf import settings
 
 from qmtl_worlds.contracts.acts import ANY_WORLD
 from qmtl_worlds.contracts.errors import WorldsError
+from qmtl_worlds.contracts.ids import is_object_id, is_world_id
 from qmtl_worlds.contracts.limit_errors import OverloadedError, RateLimitedError
 from worlds.live.acks import answer_ack, find_ack, read_start, replay
 from worlds.live.activation import Questions, answer_activation
@@ -91,7 +92,9 @@ class Live:
         caller = await self.caller_of(asked)
         if caller is None or not caller.rights(world_id)[0]:
             return None
-        world = self.store.find(world_id) or await self._worlds.find(world_id)
+        world = self.store.find(world_id)
+        if world is None and is_world_id(world_id):
+            world = await self._worlds.find(world_id)
         return None if world is None else (caller, world)
 
     async def caller_of(self, asked: Asked) -> Caller | None:
@@ -163,7 +166,7 @@ class Live:
         asked = Asked(scope["headers"])
         query = parameters(scope["query_string"], known=PARAMETERS)
         found = await self.known(asked, world_id)
-        if found is None or query is None:
+        if found is None or query is None or not all(map(is_object_id, query.values())):
             return False
         caller, world = found
         if wait := caller.budget.wait(time.monotonic()):

@@ -122,7 +122,8 @@ class Keeper:
             except (DatabaseError, InterfaceError) as error:
                 _log.warning("live_unconfirmed", detail=str(error))
                 connection.close()
-                self._due = time.monotonic() + RETRY_SECONDS
+                if job == self._confirm:
+                    self._due = time.monotonic() + RETRY_SECONDS
 
     def _next(self) -> Job | Stop:
         left = self._due - time.monotonic()
@@ -134,7 +135,7 @@ class Keeper:
             return self._confirm
 
     def _confirm(self) -> None:
-        """Confirm what still stands, read one world that has changed, and look for revoked tokens.
+        """Confirm what still stands, look for revoked tokens, and read one world that has changed.
 
         Of several that have changed the others are jobs of their own: a world that takes long to read must not let the
         rest lapse.
@@ -145,15 +146,15 @@ class Keeper:
         for world in tuple(self._store.worlds.values()):
             if world.world_id in positions and world not in changed:
                 world.confirm(at=started)
+        if self._tokens.recheck():
+            for world in tuple(self._store.worlds.values()):
+                world.wake()  # streams of what was revoked end now
+        self.confirmed_at = started
         for world in changed[1:]:
             self.world_changed(world.world_id)
         for world in changed[:1]:
             self._reload(world)
-        if self._tokens.recheck():
-            for world in tuple(self._store.worlds.values()):
-                world.wake()  # streams of what was revoked end now
         now = time.monotonic()
-        self.confirmed_at = started
         self._store.drop_idle(before=now - IDLE_SECONDS)
         self._due = max(started + self._pause(), now + SERVING_SECONDS)
 

@@ -16,6 +16,7 @@ from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.contracts.states import EffectiveMode
 from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, answer, lease_left_ms
+from qmtl_worlds.lifecycle.holds import HoldKind
 from worlds.live.http import Header
 from worlds.models import World
 from worlds.services.gate_facts import Committed
@@ -79,6 +80,11 @@ class WorldSnapshot:
     def is_same_as(self, other: WorldSnapshot) -> bool:
         """Tell whether both are one committed state; on SQLite a kill is a hold before it moves the position."""
         return self is other or (self.position == other.position and self.facts.holds == other.facts.holds)
+
+    @property
+    def is_killed(self) -> bool:
+        """Tell whether the world or something in it is killed."""
+        return any(hold.kind is HoldKind.KILL for hold in self.facts.holds)
 
     @property
     def told_after_seconds(self) -> float:

@@ -76,12 +76,13 @@ class Topic:
     async def _begin(self, reader: Reader, put: Put, last_seen: Position | None) -> None:
         """Begin with a snapshot, or with a heartbeat and then the rest where ``last_seen`` is remembered.
 
-        The first frame is made for this connection: the reader counts its leases from it.
+        The first frame is made for this connection: the reader counts its leases from it. What is killed is told in
+        full: a kill that only a file stands for has the position of the state before it.
         """
         reader.beats, now = self._beats, time.monotonic()
         states = tuple(self.world.recent)
         known = next((state for state in reversed(states) if state.position == last_seen), None)
-        if known is None:
+        if known is None or known.is_killed:
             state = states[-1]
             clock = clock_of(self.world.confirmed, state, now=now, leased=reader.leased)
             frame = event(SNAPSHOT, state, clock, self._entries(reader, state, now=now))

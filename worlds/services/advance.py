@@ -47,6 +47,7 @@ from worlds.stores.apply_rows import unfinished_reduction
 from worlds.stores.world_rows import lock_world
 
 MAX_STEPS: Final = 12
+MOST_COUNTED: Final = 1_000
 _AUDIT_KINDS: Final = {
     RunState.QUEUED: "apply.queued",
     RunState.FREEZING: "apply.freezing",
@@ -88,9 +89,15 @@ def advance(*, world_id: str, run_id: str, act: Act) -> ApplyRun:
     return worker.run or get_apply_run(world_id, run_id)
 
 
+@transaction.atomic
 def count_failure(*, world_id: str, run_id: str) -> None:
-    """Count a step that broke as a worker that died; after too many the run is held for a person."""
-    ApplyRun.objects.filter(world_id=world_id, run_id=run_id).update(attempts=F("attempts") + 1)
+    """Count a step that broke as a worker that died; after too many the run is held for a person.
+
+    Far beyond that nothing is counted any more: the column is a small one.
+    """
+    lock_world(world_id)  # or a step that is under way would write its own count over this one
+    failed = ApplyRun.objects.filter(world_id=world_id, run_id=run_id, attempts__lt=MOST_COUNTED)
+    failed.update(attempts=F("attempts") + 1)
 
 
 @transaction.atomic

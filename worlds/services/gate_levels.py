@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from django.db import transaction
+import structlog
+from django.db import OperationalError, transaction
 from django.db.models import QuerySet
 
 from audit.recorder import record
@@ -21,6 +22,7 @@ from worlds.services.kills import allow_flattening, is_killed
 from worlds.services.projection import project_after_commit
 
 OWNER: Final = "gate"
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,11 @@ def set_gate(*, world_id: str, setting: GateSetting, act: Act) -> World:
 def expire_gates(*, act: Act) -> None:
     """Take away what was set until a time that has come."""
     due = GateHold.objects.filter(kind=HoldKind.FREEZE.value, owner=OWNER, expires_at__lte=act.now)
-    for world_id, scope in due.values_list("world_id", "scope"):
-        _expire(world_id=world_id, scope=scope, act=act)
+    for world_id, scope in list(due.values_list("world_id", "scope")):
+        try:
+            _expire(world_id=world_id, scope=scope, act=act)
+        except OperationalError as error:  # somebody holds the world's lock
+            _log.warning("gate_expiry_postponed", world_id=world_id, detail=str(error))
 
 
 @transaction.atomic

@@ -21,6 +21,7 @@ def redis_client() -> redis.Redis:
     return redis.Redis.from_url(
         settings.REDIS_URL,
         decode_responses=True,
+        encoding_errors="replace",  # what somebody else wrote there may be no text, and is then not understood
         retry=Retry(NoBackoff(), 0),
         socket_timeout=timeout,
         socket_connect_timeout=timeout,

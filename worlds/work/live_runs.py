@@ -62,8 +62,15 @@ def guarded(step: Callable[[ApplyRun, Act], Done], run: ApplyRun, act: Act) -> D
         _log.warning("tick_postponed", world_id=run.world_id, run_id=run.run_id, detail=str(error))
     except Exception:  # noqa: BLE001 - the task boundary: one broken run must not stop the other worlds
         _log.exception("tick_broke", world_id=run.world_id, run_id=run.run_id)
-        count_failure(run_id=run.run_id, world_id=run.world_id)
+        _count_failure(run)
     return None
+
+
+def _count_failure(run: ApplyRun) -> None:
+    try:
+        count_failure(run_id=run.run_id, world_id=run.world_id)
+    except OperationalError as error:  # its world's lock is held: the next one counts
+        _log.warning("failure_uncounted", world_id=run.world_id, run_id=run.run_id, detail=str(error))
 
 
 def _advance(run: ApplyRun, act: Act) -> ApplyRun:

@@ -7,13 +7,16 @@ import signal
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
-from django.db import close_old_connections
+import structlog
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
 from worlds.services.tick_memory import Memory
 from worlds.work.live_runs import start_carrying
 from worlds.work.relay import start_relay
 from worlds.work.tick import tick
+
+_log = structlog.get_logger(__name__)
 
 
 class Command(BaseCommand):
@@ -32,13 +35,22 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stopped.set())
         memory = Memory()
-        if not options["once"]:
-            gc.freeze()  # what was imported stays, and walking all of it takes longer than a step of a run
-            start_relay(stopped)
-            start_carrying(stopped, every=options["every"])
-        while not stopped.is_set():
+        if options["once"]:
             tick(memory)
-            if options["once"]:
-                return
-            close_old_connections()
+            return
+        gc.freeze()  # what was imported stays, and walking all of it takes longer than a step of a run
+        threads = [start_relay(stopped), start_carrying(stopped, every=options["every"])]
+        while not stopped.is_set():
+            self._tick(memory)
             stopped.wait(options["every"])
+            if not stopped.is_set() and not all(thread.is_alive() for thread in threads):
+                raise CommandError("A thread of the tick has died; the log says why. Start the tick again.")
+
+    def _tick(self, memory: Memory) -> None:
+        """Tick once; a process that ended with its database would forget the drains that it watches."""
+        try:
+            tick(memory)
+        except (DatabaseError, InterfaceError) as error:
+            _log.warning("tick_without_database", detail=str(error))
+            connection.close()
+        close_old_connections()
