@@ -1,6 +1,6 @@
 """A kill is on record within a quarter of a second while everything else hangs (I22).
 
-The only bound on time in the suite: whoever presses that button is not told about ratios.
+The bound is one in milliseconds: whoever presses that button is not told about ratios.
 """
 
 from __future__ import annotations
