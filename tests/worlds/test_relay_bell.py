@@ -5,14 +5,17 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from django.db import InterfaceError
 
 from worlds.work import relay
 from worlds.work.relay import start_relay
 
 
-def test_relay_thread_tells_of_each_world_that_it_hears_of_and_outlives_redis(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relay_thread_tells_of_each_world_that_it_hears_of_and_outlives_both_stores(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     stopped, heard = threading.Event(), []
-    connections = iter([["w1"], None, [None, "w2"]])
+    connections = iter([["w1"], None, ["lost"], [None, "w2"]])
 
     def play(*, idle_seconds: float) -> Iterator[str | None]:
         words = next(connections)
@@ -21,6 +24,8 @@ def test_relay_thread_tells_of_each_world_that_it_hears_of_and_outlives_redis(mo
         yield from words
 
     def tell(*, world_ids: list[str]) -> bool:
+        if world_ids == ["lost"]:
+            raise InterfaceError("connection already closed")
         heard.extend(world_ids)
         if "w2" in heard:
             stopped.set()

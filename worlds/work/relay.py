@@ -9,7 +9,7 @@ import threading
 from typing import Final
 
 import structlog
-from django.db import DatabaseError, close_old_connections
+from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from redis import RedisError
 
 from worlds.services.relay import relay_outbox
@@ -30,8 +30,9 @@ def _run(stopped: threading.Event) -> None:
     while not stopped.is_set():
         try:
             _hear(stopped)
-        except (RedisError, DatabaseError) as error:  # both are told by whoever depends on them
+        except (RedisError, DatabaseError, InterfaceError) as error:  # both are told by whoever depends on them
             _log.debug("relay_hears_nothing", detail=str(error))
+            connection.close()
             stopped.wait(IDLE_SECONDS)
     close_old_connections()
 
