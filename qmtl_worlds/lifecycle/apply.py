@@ -187,11 +187,22 @@ def initial_state(kind: RunKind, *, needs_approval: bool) -> RunState:
     return RunState.REQUESTED if needs_approval and kind is RunKind.INCREASE else RunState.QUEUED
 
 
-def asks(event: Event, run: RunView, *questions: Guard) -> bool:
-    """Tell whether what ``event`` does to the run can depend on one of ``questions``; no other fact needs reading."""
+def asks(event: Event, run: RunView, *questions: Guard, now: datetime, timings: Timings) -> bool:
+    """Tell whether what ``event`` does to the run can depend on one of ``questions``; no other fact needs reading.
+
+    Nothing is asked below a row that the run is taken by whatever the facts are: one that is overdue is held for a
+    person even where facts cannot be read.
+    """
+    moment = Moment(run, StepFacts.unread(epoch=run.epoch), timings, now)
     here = (run.kind, run.state, event)
-    rules = (rule for rule in TRANSITIONS if (rule.kind, rule.source, rule.event) == here)
-    return any(guard in questions for rule in rules for guard in rule.guards)
+    for rule in TRANSITIONS:
+        if (rule.kind, rule.source, rule.event) != here:
+            continue
+        if any(guard in questions for guard in rule.guards):
+            return True
+        if all(guard in guards.OF_THE_RUN and guard(moment) for guard in rule.guards):
+            return False
+    return False
 
 
 def undoes(event: Event, run: RunView, facts: StepFacts, now: datetime, *, timings: Timings) -> bool:

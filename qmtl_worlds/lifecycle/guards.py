@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from qmtl_worlds.contracts.lease import drain_seconds
 from qmtl_worlds.lifecycle.holds import barred, increases_stopped_by, own_hold
@@ -123,3 +124,7 @@ def worker_died(moment: Moment) -> bool:
 def unowned(moment: Moment) -> bool:
     """Tell whether no worker owns the run."""
     return moment.run.worker_lease_until is None
+
+
+OF_THE_RUN: Final = (drained, overdue, worker_died, unowned)
+"""The guards that look at the run and the time alone."""

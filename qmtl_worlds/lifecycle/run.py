@@ -9,7 +9,7 @@ from typing import Final
 
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.lease import drain_seconds
-from qmtl_worlds.contracts.plans import ActiveSet, TransitionPlan
+from qmtl_worlds.contracts.plans import EMPTY_SET, ActiveSet, TransitionPlan
 from qmtl_worlds.contracts.states import RunKind, RunState
 from qmtl_worlds.lifecycle.holds import Hold, HoldKind
 from qmtl_worlds.lifecycle.plan import apply_reduce, merge_after_reduce
@@ -85,6 +85,11 @@ class StepFacts:
     closed_since: datetime | None = None
     watched_seconds: float = 0.0
     replaced: ActiveSet | None = None
+
+    @classmethod
+    def unread(cls, *, epoch: int) -> StepFacts:
+        """Return what is known before anything was read: for what asks about the run and the time alone."""
+        return cls(epoch=epoch, current=EMPTY_SET, holds=frozenset(), policy_checksum="")
 
 
 def target_content(run: RunView, current: ActiveSet) -> ActiveSet:

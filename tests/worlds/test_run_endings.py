@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from typing import NoReturn
 
 import pytest
 from django.contrib.auth.models import User
@@ -27,6 +28,7 @@ from tests.worlds.steps import (
 )
 from worlds.models import ActivationSet, ApplyRun, GateHold, OutboxEvent, World
 from worlds.services import advance as machine
+from worlds.services import step_facts
 from worlds.services.activation import activation_of
 from worlds.services.approvals import abort, resume
 from worlds.services.binding import unbind
@@ -34,6 +36,10 @@ from worlds.services.holds import freeze
 from worlds.stores.clock import database_now
 
 pytestmark = pytest.mark.django_db
+
+
+def unreadable(*_: object, **__: object) -> NoReturn:
+    raise ValueError("the row makes no sense")
 
 
 def test_six_dead_workers_hold_the_run_with_the_gate_closed(world: World, waiting: ApplyRun, bob: User) -> None:
@@ -46,6 +52,20 @@ def test_six_dead_workers_hold_the_run_with_the_gate_closed(world: World, waitin
     assert states_of(waiting) == (RunState.HELD, "overdue")
     assert activation_of(world_id=world.id, key=GOOD).envelope.reason == "applying"
     assert OutboxEvent.objects.filter(kind="alert", payload__alert="run_held").exists()
+
+
+def test_run_whose_facts_cannot_be_read_is_held_after_six_breakdowns(
+    world: World, waiting: ApplyRun, bob: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    approve_now(world, waiting, bob)
+    go_on(world, waiting.run_id)
+    pass_drain(waiting)
+    ApplyRun.objects.filter(pk=waiting.pk).update(state=RunState.FROZEN, attempts=6)
+    monkeypatch.setattr(step_facts, "enough_approvals", unreadable)
+
+    go_on(world, waiting.run_id)
+
+    assert states_of(waiting) == (RunState.HELD, "overdue")
 
 
 def test_run_over_its_deadline_is_held_and_a_person_resumes_it_from_the_freeze(

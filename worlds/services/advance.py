@@ -14,10 +14,10 @@ from django.db.models import F
 from audit.recorder import record
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import WorldNotFoundError
-from qmtl_worlds.contracts.plans import EMPTY_SET, ActiveSet
+from qmtl_worlds.contracts.plans import ActiveSet
 from qmtl_worlds.contracts.states import TERMINAL_STATES, RunState
 from qmtl_worlds.failpoints import reach
-from qmtl_worlds.lifecycle.apply import Event, fire, next_step, undoes
+from qmtl_worlds.lifecycle.apply import Event, asks, fire, next_step, undoes
 from qmtl_worlds.lifecycle.run import (
     AddHold,
     CountFenced,
@@ -110,7 +110,8 @@ def fire_event(*, world_id: str, run_id: str, event: Event, act: Act) -> ApplyRu
     run, _ = read_run(world, run_id)
     view, timings = view_of(run), timings_of(world, now=act.now)
     current = content_of(world.id, world.generation)
-    facts = step_facts(event=event, run=run, view=view, current=current, epoch=view.epoch, now=act.now)
+    asked = partial(asks, event, view, now=act.now, timings=timings)
+    facts = step_facts(asked=asked, run=run, view=view, current=current, epoch=view.epoch, now=act.now)
     facts = _with_replaced(event, run, view, facts, act.now, timings)
     transition = fire(event, view, facts, act.now, timings=timings)
     if transition.moved:
@@ -142,7 +143,8 @@ def _step(world_id: str, run_id: str, worker: Worker, act: Act) -> bool:
             return False
         view, worker.epoch = claimed, claimed.epoch
     current = worker.set_of(world)
-    facts = step_facts(event=Event.STEP, run=run, view=view, current=current, epoch=worker.epoch, now=now)
+    asked = partial(asks, Event.STEP, view, now=now, timings=timings)
+    facts = step_facts(asked=asked, run=run, view=view, current=current, epoch=worker.epoch, now=now)
     facts = _with_replaced(Event.STEP, run, view, facts, now, timings)
     transition = next_step(view, facts, act.now, timings=timings)
     if not transition.moved:
@@ -162,7 +164,7 @@ def _step(world_id: str, run_id: str, worker: Worker, act: Act) -> bool:
 def _claim(world: World, run: ApplyRun, view: RunView, timings: Timings, act: Act) -> RunView | None:
     """Become the run's worker, where it has none or its worker's lease ran out; that takes no fact but the epoch."""
     reach("advance.before_claim")
-    facts = StepFacts(epoch=view.epoch, current=EMPTY_SET, holds=frozenset(), policy_checksum="")
+    facts = StepFacts.unread(epoch=view.epoch)
     transition = fire(Event.TAKE_OVER, view, facts, act.now, timings=timings)
     if not transition.moved:
         return None

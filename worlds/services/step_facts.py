@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime
 from typing import Final
 
@@ -14,7 +14,6 @@ from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.plans import ActiveSet, active_set
 from qmtl_worlds.contracts.states import RunState
 from qmtl_worlds.lifecycle import guards
-from qmtl_worlds.lifecycle.apply import Event, asks
 from qmtl_worlds.lifecycle.holds import Hold, HoldKind, make_hold
 from qmtl_worlds.lifecycle.plan import gaining
 from qmtl_worlds.lifecycle.run import RunView, StepFacts, target_content
@@ -33,9 +32,9 @@ OF_POLICY: Final = (guards.policy_current, guards.policy_changed)
 
 
 def step_facts(
-    *, event: Event, run: ApplyRun, view: RunView, current: ActiveSet, epoch: int, now: datetime
+    *, asked: Callable[..., bool], run: ApplyRun, view: RunView, current: ActiveSet, epoch: int, now: datetime
 ) -> StepFacts:
-    """Read everything that ``event`` may ask; each answer is the closed one unless the rows prove otherwise.
+    """Read everything that is ``asked`` (see ``lifecycle.apply.asks``); else each answer is the closed one.
 
     ``run.world`` is the locked world, ``current`` its set. What an undone switch replaced is ``replaced_set``.
     """
@@ -45,12 +44,12 @@ def step_facts(
         epoch=epoch,
         current=current,
         holds=world_holds(world),
-        policy_checksum=_checksum_in_force(world, run) if asks(event, view, *OF_POLICY) else "",
-        approved=asks(event, view, guards.approved, guards.unapproved) and enough_approvals(run, now=now),
+        policy_checksum=_checksum_in_force(world, run) if asked(*OF_POLICY) else "",
+        approved=asked(guards.approved, guards.unapproved) and enough_approvals(run, now=now),
         admissible=_admissible(world, run, gaining(current, target), now)
-        if asks(event, view, guards.gains_fresh, guards.gains_stale)
+        if asked(guards.gains_fresh, guards.gains_stale)
         else frozenset(),
-        set_valid=asks(event, view, guards.set_valid, guards.set_invalid)
+        set_valid=asked(guards.set_valid, guards.set_invalid)
         and satisfies_budgets(run=run, content=target, before=current),
         closed_since=world.created_at if world.generation == 0 else None,
         watched_seconds=_watched_seconds(world, view),

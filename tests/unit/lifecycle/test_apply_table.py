@@ -19,7 +19,8 @@ from qmtl_worlds.contracts.states import (
 )
 from qmtl_worlds.lifecycle import actions, guards
 from qmtl_worlds.lifecycle.apply import TRANSITIONS, Event, Guard, Rule, asks, fire, initial_state, transition_table
-from qmtl_worlds.lifecycle.run import AddHold, InsertSet, RemoveHold, StepFacts, StoreResult
+from qmtl_worlds.lifecycle.guards import Moment
+from qmtl_worlds.lifecycle.run import DEFAULT_TIMINGS, AddHold, InsertSet, RemoveHold, StepFacts, StoreResult
 from tests.unit.lifecycle.runs import NOW, good_facts, run_in
 
 INCREASE = [rule for rule in TRANSITIONS if rule.kind is RunKind.INCREASE]
@@ -190,11 +191,33 @@ def test_fact_that_an_event_does_not_ask_for_changes_nothing(
     unread: Callable[[StepFacts], StepFacts], questions: tuple[Guard, ...]
 ) -> None:
     depends = set()
-    for kind, state, event in product(RunKind, RunState, Event):
-        run = run_in(state, kind=kind)
+    for kind, state, event, deaths in product(RunKind, RunState, Event, (0, DEFAULT_TIMINGS.max_attempts + 1)):
+        run = replace(run_in(state, kind=kind), attempts=deaths)
         proven = good_facts(run)
         if fire(event, run, proven, NOW) != fire(event, run, unread(proven), NOW):
             depends.add((kind, state, event))
-            assert asks(event, run, *questions), (kind, state, event)
+            assert asks(event, run, *questions, now=NOW, timings=DEFAULT_TIMINGS), (kind, state, event)
 
     assert depends
+
+
+@pytest.mark.parametrize("state", [RunState.FREEZING, RunState.DRAINING, RunState.FROZEN, RunState.SWITCHED])
+def test_overdue_run_is_held_without_asking_for_facts(state: RunState) -> None:
+    run = replace(run_in(state), attempts=DEFAULT_TIMINGS.max_attempts + 1)
+    questions = {guard for rule in TRANSITIONS for guard in rule.guards} - {guards.overdue}
+
+    asked = asks(Event.STEP, run, *questions, now=NOW, timings=DEFAULT_TIMINGS)
+
+    assert not asked
+    assert fire(Event.STEP, run, good_facts(run), NOW).state is RunState.HELD
+
+
+@pytest.mark.parametrize("guard", guards.OF_THE_RUN)
+def test_guard_of_the_run_looks_at_no_fact(guard: Guard) -> None:
+    for state, until in product(RunState, (None, NOW)):
+        run = replace(run_in(state), worker_lease_until=until)
+        known, unknown = (
+            Moment(run, facts, DEFAULT_TIMINGS, NOW) for facts in (good_facts(run), StepFacts.unread(epoch=run.epoch))
+        )
+
+        assert guard(known) == guard(unknown)
