@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import time
 from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from types import TracebackType
 from typing import Final, Self
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.ids import InstanceKey, check_side
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.sdk.address import Address, read_address
@@ -111,7 +111,7 @@ class AsyncWorldsClient:
         token: str,
         *,
         timeout_seconds: float = 5.0,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = boot_time,
     ) -> None:
         """Connect at each call; redirects and proxies are not followed."""
         self._address = read_address(base_url)

@@ -6,12 +6,12 @@ import asyncio
 import inspect
 import logging
 import random
-import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import closing
 from types import TracebackType
 from typing import Final, Protocol, Self, TypeVar
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.lease import Position
@@ -96,7 +96,7 @@ class AsyncOrderGate(LocalGate):
         strategy_id: str,
         sides: Iterable[str] = (Side.LONG, Side.SHORT),
         rules: GateRules = DEFAULT_RULES,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = boot_time,
     ) -> None:
         """Prepare a closed gate for the given sides."""
         super().__init__(world_id=world_id, strategy_id=strategy_id, sides=sides, rules=rules, monotonic=monotonic)

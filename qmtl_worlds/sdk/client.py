@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Final, Self
 from uuid import uuid4
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.ids import InstanceKey, Side, check_object_id, check_side, check_world_id
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.sdk.address import read_address
@@ -60,7 +61,7 @@ class WorldsClient:
         timeout_seconds: float = 5.0,
         transport: Transport | None = None,
         pause: Callable[[float], None] = time.sleep,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = boot_time,
     ) -> None:
         """Connect at the first call; ``transport``, ``pause`` and ``monotonic`` stand in for the world in tests."""
         self._address = read_address(base_url)

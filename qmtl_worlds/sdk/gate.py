@@ -6,13 +6,13 @@ import logging
 import os
 import random
 import threading
-import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from types import TracebackType
 from typing import Final, Protocol, Self, runtime_checkable
 from weakref import WeakSet
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.lease import Position
@@ -89,7 +89,7 @@ class OrderGate(LocalGate):
         strategy_id: str,
         sides: Iterable[str] = (Side.LONG, Side.SHORT),
         rules: GateRules = DEFAULT_RULES,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = boot_time,
     ) -> None:
         """Prepare a closed gate for the given sides."""
         super().__init__(world_id=world_id, strategy_id=strategy_id, sides=sides, rules=rules, monotonic=monotonic)

@@ -11,6 +11,7 @@ from itertools import count
 from typing import Final, Protocol
 
 from qmtl_worlds.contracts.activation import ActivationEnvelope
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.errors import NotFoundError, UnavailableError
 from qmtl_worlds.contracts.ids import InstanceKey, check_side
 from qmtl_worlds.sdk.client import Binding, WorldsClient
@@ -82,7 +83,7 @@ class Runner:
         *,
         patience_seconds: float = PATIENCE_SECONDS,
         pause: Callable[[float], None] = time.sleep,
-        monotonic: Callable[[], float] = time.monotonic,
+        monotonic: Callable[[], float] = boot_time,
     ) -> None:
         """Use ``client`` for every call; rows are sent again for ``patience_seconds`` while the server is away."""
         self._client = client

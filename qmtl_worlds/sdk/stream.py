@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import http.client
 import socket
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
 from typing import Final, Protocol
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.sdk.address import Address
 from qmtl_worlds.sdk.errors import ReplyInvalidError, ServerUnreachableError, refusal
 from qmtl_worlds.sdk.transport import Request
@@ -47,7 +47,7 @@ class EventStream(Protocol):
 class HttpStream:
     """An ``EventStream`` over ``http.client``; redirects and proxies are not followed."""
 
-    def __init__(self, address: Address, request: Request, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, address: Address, request: Request, *, monotonic: Callable[[], float] = boot_time) -> None:
         """Connect and ask.
 
         Raises:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import http.client
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.sdk.address import read_address
 from qmtl_worlds.sdk.errors import ServerUnreachableError
 
@@ -63,7 +63,7 @@ class HttpTransport:
     not repeatable always opens a new one: a kept one may have died without our knowing whether the server acted.
     """
 
-    def __init__(self, base_url: str, *, monotonic: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, base_url: str, *, monotonic: Callable[[], float] = boot_time) -> None:
         """Aim at ``base_url``, ``http://`` or ``https://``, with an optional path prefix.
 
         Raises:

@@ -87,3 +87,11 @@ def test_every_error_belongs_to_one_family_that_has_a_status() -> None:
         "NotFoundError",
         "UnavailableError",
     }
+
+
+@pytest.mark.parametrize("place", ["qmtl_worlds/sdk", "worlds/live", "worlds/services/gate_facts.py"])
+def test_permissions_are_timed_by_a_clock_that_goes_on_while_the_host_sleeps(place: str) -> None:
+    asleep = [module.name for module in under(place) if "time.monotonic" in module.text]
+
+    assert under(place)
+    assert asleep == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -10,6 +9,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError
 
+from qmtl_worlds.contracts.clock import boot_time
 from tests.api.callers import machine
 from tests.live.asgi import NOT_HOT, ask
 from tests.live.conftest import Headers, bearer
@@ -62,7 +62,7 @@ def test_active_answer_has_a_lease_and_a_renewal_costs_no_body(live: Live, tradi
 def test_reading_never_lengthens_a_lease(live: Live, trading: World, runner: Headers) -> None:
     ask(live, GOOD, **runner)
     held = live.store.worlds["w1"]
-    held.confirmed = Confirmed(held.confirmed.snapshot, time.monotonic() - 4.5)
+    held.confirmed = Confirmed(held.confirmed.snapshot, boot_time() - 4.5)
 
     leases = [int(ask(live, GOOD, **runner).headers["lease-ms"]) for _ in range(3)]
 
@@ -86,7 +86,7 @@ def test_state_that_is_not_confirmed_is_closed_and_says_so(live: Live, trading: 
     ask(live, GOOD, **runner)
     live.keeper.stop()
     held = live.store.worlds["w1"]
-    held.confirmed = Confirmed(held.confirmed.snapshot, time.monotonic() - 5.1)
+    held.confirmed = Confirmed(held.confirmed.snapshot, boot_time() - 5.1)
 
     answer = ask(live, GOOD, **runner)
 
@@ -123,7 +123,7 @@ def test_older_state_never_replaces_a_newer_one(live: Live, trading: World, alic
     new, started = loading.load_world("w1", held=old)
     held.replace(new, at=started)
 
-    held.replace(old, at=time.monotonic())
+    held.replace(old, at=boot_time())
 
     assert held.confirmed.snapshot is new
 
@@ -146,7 +146,7 @@ def test_world_is_frozen_and_killed_without_reading_an_instance_again(
     whole, _ = loading.load_world("w1")
     assert (new.entries, new.facts) == (whole.entries, whole.facts)
     assert new.position.sequence >= old.position.sequence + 2
-    assert new.prepared(BETTER, now=time.monotonic()).envelope.gate == "closed"
+    assert new.prepared(BETTER, now=boot_time()).envelope.gate == "closed"
 
 
 def test_data_that_turns_stale_closes_by_itself(live: Live, trading: World, runner: Headers) -> None:
@@ -154,7 +154,7 @@ def test_data_that_turns_stale_closes_by_itself(live: Live, trading: World, runn
     snapshot = live.store.worlds["w1"].confirmed.snapshot
     fresh_until = snapshot.entries[BETTER].fresh_until
     assert fresh_until is not None
-    now = time.monotonic()
+    now = boot_time()
     turns = snapshot.prepared(BETTER, now=now).changes_at
 
     before = snapshot.prepared(BETTER, now=turns - 1).envelope
@@ -181,7 +181,7 @@ def test_revoked_token_is_forgotten_with_the_next_look(
 def test_token_that_expires_is_let_in_no_more(live: Live, trading: World, runner: Headers) -> None:
     ask(live, GOOD, **runner)
     header = runner["authorization"].encode()
-    now = time.monotonic()
+    now = boot_time()
 
     assert live.tokens.find(header, now=now) is not None
     ApiToken.objects.update(expires_at=ApiToken.objects.get().created_at + timedelta(days=90))
@@ -274,7 +274,7 @@ def test_shortest_way_is_left_when_the_state_is_not_confirmed_any_more(
         ask(live, GOOD, **runner)
     live.keeper.stop()
     held = live.store.worlds["w1"]
-    held.confirmed = Confirmed(held.confirmed.snapshot, time.monotonic() - 5.1)
+    held.confirmed = Confirmed(held.confirmed.snapshot, boot_time() - 5.1)
 
     answer = ask(live, GOOD, **runner)
 

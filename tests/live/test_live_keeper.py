@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import cast
@@ -12,6 +11,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import OperationalError
 
+from qmtl_worlds.contracts.clock import boot_time
 from tests.live.asgi import NOT_HOT, ask
 from tests.live.conftest import Headers
 from tests.worlds.factories import act_of
@@ -40,7 +40,7 @@ def refuse(*_words: object, **_named: object) -> None:
 
 def test_question_that_the_database_refuses_does_not_put_off_a_confirmation() -> None:
     keeper = Keeper(LiveStore(), TokenBook())
-    due = keeper._due = time.monotonic() + 1_000  # noqa: SLF001 - no confirmation comes in between
+    due = keeper._due = boot_time() + 1_000  # noqa: SLF001 - no confirmation comes in between
     for job in (refuse, Stop()):
         keeper._jobs.put(job)  # noqa: SLF001 - all that the thread does, without the thread
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import override_settings
 
+from qmtl_worlds.contracts.clock import boot_time
 from tests.live.asgi import NOT_HOT, Stream, ask, ask_on_loop, on_loop
 from tests.live.conftest import Headers, bearer
 from tests.worlds.factories import shell
@@ -127,11 +127,11 @@ def test_token_that_is_dropped_from_memory_is_revoked_for_those_who_stream_by_it
     live: Live, trading: World, runner: Headers, catch_up: Callable[[], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ask(live, GOOD, **runner)
-    caller = live.tokens.find(runner["authorization"].encode(), now=time.monotonic())
+    caller = live.tokens.find(runner["authorization"].encode(), now=boot_time())
     monkeypatch.setattr("worlds.live.tokens.MOST_TOKENS", 1)
 
     ask(live, GOOD, **bearer("runner"))
-    dropped = live.tokens.find(runner["authorization"].encode(), now=time.monotonic()) is None
+    dropped = live.tokens.find(runner["authorization"].encode(), now=boot_time()) is None
     assert caller is not None
     revoke_token(token_id=caller.token.id, act=shell())
     catch_up()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
+from qmtl_worlds.contracts.clock import boot_time
 from tests.live.asgi import Stream, ask, on_loop
 from tests.live.conftest import Headers
 from tests.worlds.factories import act_of
@@ -66,7 +66,7 @@ def test_stream_that_comes_from_another_process_begins_with_nothing_older(
         World.objects.filter(id="w1").update(lease_ms=60_000)
         ask(live, GOOD_READ, **runner)
         catch_up()
-        live.keeper._due = time.monotonic() + 1000  # noqa: SLF001 - nothing is looked at unless it is asked for
+        live.keeper._due = boot_time() + 1000  # noqa: SLF001 - nothing is looked at unless it is asked for
         freeze(world_id="w1", act=act_of(alice))
         told_elsewhere = position_of(World.objects.get(id="w1")).text
         connection.close()

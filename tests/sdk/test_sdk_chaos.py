@@ -8,7 +8,6 @@ import random
 import socket
 import sys
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack, contextmanager
@@ -19,6 +18,7 @@ import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.sdk.async_client import AsyncWorldsClient
 from qmtl_worlds.sdk.async_gate import AsyncOrderGate
@@ -84,10 +84,10 @@ def operate(ledger: Ledger, alice: User, dice: random.Random, over: threading.Ev
     """Freeze and unfreeze until it is over; it ends unfrozen."""
     while not over.wait(dice.choice([0.0, dice.uniform(0.1, 1.5)])):
         freeze(world_id="w1", act=act_of(alice))
-        ledger.ended.append((ledger.began, time.monotonic()))
+        ledger.ended.append((ledger.began, boot_time()))
         ledger.is_open = False
         over.wait(dice.choice([0.0, dice.uniform(0.1, 2.0)]))
-        ledger.began, ledger.is_open = time.monotonic(), True
+        ledger.began, ledger.is_open = boot_time(), True
         unfreeze(world_id="w1", act=act_of(alice))
         ledger.changes += 2
     connection.close()
@@ -97,7 +97,7 @@ def look(gates: list[LocalGate], ledger: Ledger, found: Findings, over: threadin
     """Ask every gate for an entry, again and again."""
     while not over.wait(0.002):
         for gate in gates:
-            permitted, at = ledger.may_be_permitted(time.monotonic()), time.monotonic()
+            permitted, at = ledger.may_be_permitted(boot_time()), boot_time()
             allowed = gate.check("long").allowed
             found.follow(gate)
             found.looks += 1
@@ -190,7 +190,7 @@ def tally(gates: list[LocalGate], moods: Counter[str]) -> str:
 
 def hold_gates(server: str, token: str, alice: User, *, seconds: float, seed: int) -> None:
     """Storm, and assert that no gate was open where no permission could live; prints the counts."""
-    ledger, found, over = Ledger(began=time.monotonic() - 60), Findings(), threading.Event()
+    ledger, found, over = Ledger(began=boot_time() - 60), Findings(), threading.Event()
     dice = random.Random(seed)  # noqa: S311 - no secret
 
     def watch(gates: list[LocalGate]) -> None:

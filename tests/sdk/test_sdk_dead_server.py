@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import signal
 import socket
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.sdk.client import WorldsClient
 from qmtl_worlds.sdk.gate import OrderGate
 from qmtl_worlds.sdk.line import LineSettings
@@ -67,7 +67,7 @@ def test_gate_outlives_no_server(web: Server, token_of: TokenOf, trading: World,
 
     with client, gate:
         opened = opens()
-        stopped_at = time.monotonic()
+        stopped_at = boot_time()
         web.running["web"].send_signal(signal.SIGSTOP)
         closed_by_stop = closes_within_its_lease(gate, stopped_at)
         still_closed = not eventually(lambda: gate.check("long").allowed, within_seconds=LEASE)
@@ -75,7 +75,7 @@ def test_gate_outlives_no_server(web: Server, token_of: TokenOf, trading: World,
         web.running["web"].send_signal(signal.SIGCONT)
         opened_again = opens() and contacts(gate) > before
 
-        killed_at = time.monotonic()
+        killed_at = boot_time()
         web.kill("web")
         closed_by_kill = closes_within_its_lease(gate, killed_at)
         before = contacts(gate)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from typing import Final, NamedTuple
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.ids import OBJECT_ID_PATTERN, InstanceKey, Side
 from qmtl_worlds.contracts.lease import Position, find_position
 from worlds.live.counts import Books
@@ -57,7 +57,7 @@ async def answer_activation(
     send: Send, asked: Asked, *, world: LiveWorld, caller: Caller, question: Question, books: Books
 ) -> None:
     """Answer from the snapshot; one that is not confirmed says so, and permits nothing."""
-    now = time.monotonic()
+    now = boot_time()
     world.asked_at = now
     held = world.confirmed
     snapshot = held.snapshot

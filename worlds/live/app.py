@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-import time
 from typing import Final
 
 from django.conf import settings
 
 from qmtl_worlds.contracts.acts import ANY_WORLD
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.ids import is_object_id, is_world_id
 from qmtl_worlds.contracts.limit_errors import OverloadedError, RateLimitedError
@@ -100,7 +100,7 @@ class Live:
     async def caller_of(self, asked: Asked) -> Caller | None:
         """Return who asks; None where Django has to refuse."""
         self.start()
-        caller = self.tokens.find(asked.authorization, now=time.monotonic())
+        caller = self.tokens.find(asked.authorization, now=boot_time())
         if caller is None and may_be_token(asked.authorization):
             caller = await self._callers.find(asked.authorization.decode("latin-1"))
         return caller
@@ -135,13 +135,13 @@ class Live:
         if question is None:
             return False
         asked = Asked(scope["headers"])
-        caller, world = self.tokens.find(asked.authorization, now=time.monotonic()), self.store.find(world_id)
+        caller, world = self.tokens.find(asked.authorization, now=boot_time()), self.store.find(world_id)
         if caller is None or world is None or not caller.rights(world_id)[0]:
             found = await self.known(asked, world_id)
             if found is None:
                 return False
             caller, world = found
-        wait = caller.budget.wait(time.monotonic())
+        wait = caller.budget.wait(boot_time())
         if wait:
             await self._refuse(send, asked, RateLimitedError(per_second=caller.budget.rate), wait)
             return True
@@ -153,7 +153,7 @@ class Live:
         found = await self.known(asked, world_id)
         received = await read_start(receive) if found else []
         ack = find_ack(received)
-        if found and ack and not found[0].budget.wait(time.monotonic()):
+        if found and ack and not found[0].budget.wait(boot_time()):
             caller, world = found
             if await answer_ack(send, asked, ack, world=world, caller=caller, sessions=self.books.sessions):
                 self.books.counts.answers["acks", 200] += 1
@@ -169,7 +169,7 @@ class Live:
         if found is None or query is None or not all(map(is_object_id, query.values())):
             return False
         caller, world = found
-        if wait := caller.budget.wait(time.monotonic()):
+        if wait := caller.budget.wait(boot_time()):
             await self._refuse(send, asked, RateLimitedError(per_second=caller.budget.rate), wait)
             return True
         if rest in STATE_HASHES:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import itertools
 import os
-import time
 from typing import Final
 
+from qmtl_worlds.contracts.clock import boot_time
 from worlds.live.counts import Books
 from worlds.live.http import CORRELATION_ID, REQUEST_ID, Header, Message, Scope
 from worlds.live.store import LiveStore
@@ -45,7 +45,7 @@ class Hot:
         world_id = path[_AFTER:_BEFORE]
         world = self._store.worlds.get(world_id)
         given: dict[bytes, bytes] = dict(scope["headers"])
-        now = time.monotonic()
+        now = boot_time()
         caller = self._tokens.find(given.get(b"authorization", b""), now=now)
         if world is None or caller is None or caller.grants.strategies is not None:
             return None

@@ -6,11 +6,11 @@ Acts that close gates do not come this way: they have lanes of their own, and no
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Final
 
 from django.conf import settings
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.limit_errors import BodyTooLargeError, OverloadedError, RateLimitedError, RequestTooSlowError
 from qmtl_worlds.wsgi_pool import WsgiPool
@@ -43,7 +43,7 @@ class Intake:
             await self._serve(scope, receive, send, Asked(scope["headers"]))
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, asked: Asked) -> None:
-        wait = self._budgets.wait(_who(scope, asked), now=time.monotonic())
+        wait = self._budgets.wait(_who(scope, asked), now=boot_time())
         if wait:
             error = RateLimitedError(per_second=settings.REQUESTS_PER_SECOND)
             await self._refuse(send, asked, error, retry_seconds=wait)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import queue
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -17,6 +16,7 @@ from typing import Final
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.errors import WorldNotFoundError
 from qmtl_worlds.contracts.lease import Position
 from worlds.live.loading import load_world, positions_of
@@ -112,7 +112,7 @@ class Keeper:
         finally:
             connection.close()
             if not stopped:
-                self._due = time.monotonic() + RETRY_SECONDS
+                self._due = boot_time() + RETRY_SECONDS
                 self._begin()
 
     def _serve(self) -> None:
@@ -123,10 +123,10 @@ class Keeper:
                 _log.warning("live_unconfirmed", detail=str(error))
                 connection.close()
                 if job == self._confirm:
-                    self._due = time.monotonic() + RETRY_SECONDS
+                    self._due = boot_time() + RETRY_SECONDS
 
     def _next(self) -> Job | Stop:
-        left = self._due - time.monotonic()
+        left = self._due - boot_time()
         if left <= 0:
             return self._confirm
         try:
@@ -154,7 +154,7 @@ class Keeper:
             self.world_changed(world.world_id)
         for world in changed[:1]:
             self._reload(world)
-        now = time.monotonic()
+        now = boot_time()
         self._store.drop_idle(before=now - IDLE_SECONDS)
         self._due = max(started + self._pause(), now + SERVING_SECONDS)
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Collection, Mapping
 from typing import Any, Final
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.lease import Position
 from worlds.live.snapshot import Entries, WorldSnapshot
@@ -50,7 +50,7 @@ def load_world(world_id: str, *, held: WorldSnapshot | None = None) -> tuple[Wor
 
 def positions_of(world_ids: Collection[str]) -> tuple[dict[str, Position], float]:
     """Return where each of the worlds is, and the monotonic time before it was read."""
-    started = time.monotonic()
+    started = boot_time()
     return read_positions(world_ids), started
 
 

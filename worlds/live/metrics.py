@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from qmtl_worlds.contracts.clock import boot_time
 from worlds.live.counts import Books
 from worlds.live.store import LiveStore
 
@@ -69,7 +69,7 @@ class LiveCollector(Collector):
         yield demotions
 
     def _worlds(self) -> Iterator[Metric]:
-        now = time.monotonic()
+        now = boot_time()
         facts: Mapping[str, tuple[str, str]] = {
             "age": ("live_confirmation_age_seconds", "Since the rows last confirmed what is served."),
             "sequence": ("live_world_sequence", "The sequence that is served."),

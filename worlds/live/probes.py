@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from http import HTTPStatus
 from typing import Final
 
 import msgspec
 
 from qmtl_worlds import __version__
+from qmtl_worlds.contracts.clock import boot_time
 from worlds.live.http import REQUEST_ID, Asked, Send, respond
 from worlds.live.keeper import CONFIRM_SECONDS, Keeper
 from worlds.live.store import LiveWorld
@@ -25,7 +25,7 @@ async def answer_ready(send: Send, asked: Asked, keeper: Keeper) -> bool:
     """Say whether the database has answered lately; False where it was not asked yet."""
     if not keeper.has_asked:
         return False
-    is_ready = time.monotonic() - keeper.confirmed_at < READY_WITHIN_SECONDS
+    is_ready = boot_time() - keeper.confirmed_at < READY_WITHIN_SECONDS
     part = {"ok": is_ready, "detail": "" if is_ready else "does not answer", "beat_at": None}
     words = "ok" if is_ready else "unavailable"
     status = HTTPStatus.OK if is_ready else HTTPStatus.SERVICE_UNAVAILABLE
@@ -36,7 +36,7 @@ async def answer_ready(send: Send, asked: Asked, keeper: Keeper) -> bool:
 async def answer_state_hash(send: Send, asked: Asked, world: LiveWorld, *, subject: str) -> bool:
     """Tell the digest of what is committed, or of the policy in force; False where the rows must be asked."""
     held = world.confirmed
-    now = world.asked_at = time.monotonic()
+    now = world.asked_at = boot_time()
     if not held.snapshot.is_confirmed(now=now, confirmed_at=held.at):
         return False
     told = held.snapshot.facts.state_hash if subject == "activation" else held.snapshot.policy_hash

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import threading
-import time
 from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 from django.db import DatabaseError, InterfaceError, connection
 
+from qmtl_worlds.contracts.clock import boot_time
 from worlds.live.counts import Books
 from worlds.live.sessions import Session
 from worlds.live.store import LiveStore
@@ -55,12 +55,12 @@ class Scribe:
     def write(self) -> None:
         """Write what is new."""
         if heard := self._sessions.take_new():
-            now, clock = database_now(), time.monotonic()
+            now, clock = database_now(), boot_time()
             note_sessions([_heard(session, now=now, clock=clock) for session in heard])
-        if self._uses_due <= time.monotonic():
-            self._uses_due = time.monotonic() + USES_SECONDS
+        if self._uses_due <= boot_time():
+            self._uses_due = boot_time() + USES_SECONDS
             now = database_now()
-            for caller in self._tokens.used_since(time.monotonic() - USES_SECONDS):
+            for caller in self._tokens.used_since(boot_time() - USES_SECONDS):
                 note_use(token=caller.token, now=now)
             forget_sessions(now=now)
             self._failures.look(tuple(self._store.worlds), now=now)

@@ -6,11 +6,11 @@ For display, never for a decision; in memory, and from there in batches to the r
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.lease import Position
 from worlds.live.store import LiveWorld
 
@@ -52,7 +52,7 @@ class Sessions:
 
     def hear(self, world: LiveWorld, *, client_id: str, token: str, connection: str, holds: Position | None) -> None:
         """Note that a Runner asked; ``holds`` is the position that it proved to have, None where it proved nothing."""
-        now, name = time.monotonic(), (world.world_id, client_id)
+        now, name = boot_time(), (world.world_id, client_id)
         known = self._sessions.get(name)
         if known is None:
             known = Session(world.world_id, client_id, token, connection, NOTHING, None, now, now, None)
@@ -66,7 +66,7 @@ class Sessions:
         """Return what has not been written yet, and forget who was not heard of for long. From any thread."""
         with self._guard:
             new, self._new = self._new, {}
-        before = time.monotonic() - LOST_SECONDS
+        before = boot_time() - LOST_SECONDS
         for name, session in tuple(self._sessions.items()):
             if session.seen_at < before:
                 self._sessions.pop(name, None)

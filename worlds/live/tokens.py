@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from typing import Final
 from weakref import WeakSet
 
 from qmtl_worlds.contracts.acts import ANY_WORLD, READ, Grants
+from qmtl_worlds.contracts.clock import boot_time
 from worlds.live.limits import Budget
 from worlds.models import ApiToken
 from worlds.services.authority import grants_of_token
@@ -82,7 +82,7 @@ class TokenBook:
 
         Wrong, expired and revoked tokens look alike.
         """
-        started, now = time.monotonic(), database_now()
+        started, now = boot_time(), database_now()
         token = find_token(text=header[len(BEARER) :].strip().decode("latin-1"), now=now)
         if token is None:
             self._callers.pop(header, None)
@@ -99,7 +99,7 @@ class TokenBook:
 
         Called by the keeper's thread.
         """
-        started, now = time.monotonic(), database_now()
+        started, now = boot_time(), database_now()
         token = ApiToken.objects.prefetch_related("worlds").filter(id=token_id).first()
         if token is None or not token.is_live(now):
             return None
@@ -116,7 +116,7 @@ class TokenBook:
 
     def recheck(self) -> bool:
         """Forget what was revoked since the last look; tell whether something was. Called by the keeper's thread."""
-        started = time.monotonic()
+        started = boot_time()
         now, lately = revoked_since((self._looked_until or database_now()) - OVERLAP)
         for token_id in [token_id for token_id, callers in self._by_id.items() if not callers]:
             del self._by_id[token_id]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Hashable, Sequence
 from itertools import pairwise
 from typing import Final
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.lease import Position
 from worlds.live.frames import (
     ACTIVATION,
@@ -79,7 +79,7 @@ class Topic:
         The first frame is made for this connection: the reader counts its leases from it. What is killed is told in
         full: a kill that only a file stands for has the position of the state before it.
         """
-        reader.beats, now = self._beats, time.monotonic()
+        reader.beats, now = self._beats, boot_time()
         states = tuple(self.world.recent)
         known = next((state for state in reversed(states) if state.position == last_seen), None)
         if known is None or known.is_killed:
@@ -135,7 +135,7 @@ class Topic:
         """Return the frame from one state to another, made once for all who see the same."""
         what = (before, state, reader.audience)
         if (frame := self._frames.get(what)) is None:
-            now = time.monotonic()
+            now = boot_time()
             clock = clock_of(self.world.confirmed, state, now=now, leased=reader.leased)
             if before is None:
                 frame = event(SNAPSHOT, state, clock, self._entries(reader, state, now=now))
@@ -157,7 +157,7 @@ class Topic:
         if reader.seen is None or not held.snapshot.is_same_as(reader.seen):
             return b""
         if (frame := self._frames.get(reader.leased)) is None:
-            clock = clock_of(held, held.snapshot, now=time.monotonic(), leased=reader.leased)
+            clock = clock_of(held, held.snapshot, now=boot_time(), leased=reader.leased)
             frame = self._frames[reader.leased] = event(HEARTBEAT, held.snapshot, clock)
         return frame
 
@@ -167,7 +167,7 @@ class Topic:
         reader.putting_since = None
 
     def _over(self, reader: Reader) -> str | None:
-        if not reader.caller.is_live(time.monotonic()):
+        if not reader.caller.is_live(boot_time()):
             return "revoked"
         return "gone" if self.world.gone else None
 

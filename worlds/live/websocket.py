@@ -7,7 +7,6 @@ closed is told like everything else, and a state that cannot be confirmed any mo
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from urllib.parse import urlsplit
 import msgspec
 from django.conf import settings
 
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from worlds.live.http import Receive, Scope, Send, parameters
 from worlds.live.limits import Places
@@ -149,7 +149,7 @@ class _Stream:
         """Tell the client everything, until it has to leave."""
         self._world.wakes.add(self._wake)
         try:
-            while self._admission.caller.is_live(time.monotonic()):
+            while self._admission.caller.is_live(boot_time()):
                 if self._world.gone:
                     return GONE
                 self._news.clear()
@@ -194,7 +194,7 @@ class _Stream:
         return [*states[place + 1 : -1], latest]
 
     async def _tell_state(self, state: WorldSnapshot) -> None:
-        held, now = self._world.confirmed, time.monotonic()
+        held, now = self._world.confirmed, boot_time()
         is_latest = state is held.snapshot
         confirmed = state.is_confirmed(now=now, confirmed_at=held.at) if is_latest else state.facts.confirmed
         for name, frame in self._frames(state, now=now, confirmed=confirmed):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from datetime import datetime
 
 from qmtl_worlds.contracts.activation import ActivationEnvelope
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.lifecycle.gate import EntryFacts, WorldFacts, answer, lease_left_ms
 from worlds.services.gate_facts import entry_facts, one_entry, read_committed
@@ -42,7 +42,7 @@ def activation_of(*, world_id: str, key: InstanceKey, visible: bool = True) -> A
     lease = lease_left_ms(
         envelope,
         lease_seconds=reading.world.lease_ms / 1000,
-        confirmed_for_seconds=time.monotonic() - reading.started,
+        confirmed_for_seconds=boot_time() - reading.started,
         fresh_for_seconds=_fresh_for(entry, at),
     )
     return Answered(envelope, lease)

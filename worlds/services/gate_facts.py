@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -11,6 +10,7 @@ from typing import Final, Generic, TypeVar
 from django.db.models import QuerySet
 
 from qmtl_worlds.contracts.activation import GateLevel
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.errors import WorldNotFoundError
 from qmtl_worlds.contracts.ids import InstanceKey, Side
 from qmtl_worlds.contracts.lease import Position
@@ -92,7 +92,7 @@ def read_world(*, world_id: str) -> Committed[None]:
     Raises:
         WorldNotFoundError: there is no such world.
     """
-    started, filed = time.monotonic(), filed_holds(world_id)
+    started, filed = boot_time(), filed_holds(world_id)
     row = read_world_row(world_id)
     if row is None:
         raise WorldNotFoundError(world_id)
