@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
@@ -13,7 +11,8 @@ from typing import Any, Final
 
 import uvicorn
 from celery.backends import redis as backend
-from django.db import DatabaseError, InterfaceError, close_old_connections, connection
+from django.core.management import call_command
+from django.db import DatabaseError, InterfaceError, connection
 from kombu.transport import redis as transport
 
 from qmtl_worlds.celery import app
@@ -31,9 +30,6 @@ from worlds.services.advance import advance
 from worlds.services.authority import act_of_system, roles
 from worlds.services.dispatch import ADVANCE
 from worlds.services.run_rows import compiled
-from worlds.services.tick_memory import Memory
-from worlds.work.live_runs import start_carrying
-from worlds.work.tick import tick
 
 Tell = Callable[[dict[str, Any]], None]
 Words = Mapping[str, Any]
@@ -79,18 +75,8 @@ def play(role: str, tell: Tell, order: Mapping[str, Any]) -> None:
 
 
 def keep_ticking(_tell: Tell, words: Words) -> None:
-    """Tick as ``manage.py tick`` does, or rarely and alone; a database that is away is asked again."""
-    stopped, memory = _until_asked(), Memory()
-    every = words.get("every", 1.0)
-    if every <= 1:
-        start_carrying(stopped, every=every)
-    while not stopped.is_set():
-        try:
-            tick(memory)
-        except (DatabaseError, InterfaceError):
-            connection.close()
-        close_old_connections()
-        stopped.wait(every)
+    """Be ``manage.py tick``, which looks every second or rarely."""
+    call_command("tick", every=words.get("every", 1.0))
 
 
 def work(tell: Tell, words: Words) -> None:
@@ -147,12 +133,6 @@ def _until_drained(run: ApplyRun) -> float:
     """Return the pause of a worker: no longer than the drain, so that it is there before the tick's thread."""
     left = run.drain_until.timestamp() - time.time() if run.drain_until else 0.0
     return left if 0 < left < WORKER_PAUSE_SECONDS else WORKER_PAUSE_SECONDS
-
-
-def _until_asked() -> threading.Event:
-    stopped = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
-    return stopped
 
 
 ROLES: Final[Mapping[str, Callable[[Tell, Words], None]]] = {
