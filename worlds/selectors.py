@@ -16,26 +16,14 @@ from qmtl_worlds.contracts.errors import (
     RunNotFoundError,
     WorldNotFoundError,
 )
-from qmtl_worlds.contracts.ids import InstanceKey, Side
+from qmtl_worlds.contracts.ids import InstanceKey
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.contracts.plans import EMPTY_SET, ActiveSet, active_set
 from qmtl_worlds.contracts.states import EXCLUSIVE_STATES, OpState
 from qmtl_worlds.lifecycle.world import op_state
 from strategies.models import StrategyInstance
-from worlds.models import ActivationEntry, ActivationSet, ApplyRun, GateHold, Override, Pin, PolicyVersion, World
-
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """One entry of an active set: which instance, how much, since when, on which evaluation's word."""
-
-    instance_id: int
-    key: InstanceKey
-    weight: float
-    promoted_at: datetime
-    evaluation_run_id: str
-    fresh_until: datetime | None
-    withdrawn_at: datetime | None
+from worlds.models import ActivationSet, ApplyRun, GateHold, Override, Pin, PolicyVersion, World
+from worlds.stores.world_rows import Member, read_entries, read_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,17 +159,7 @@ def members_of(world_id: str, generation: int) -> dict[InstanceKey, Member]:
     """
     if generation == 0:
         return {}
-    rows = ActivationEntry.objects.filter(set__world=world_id, set__generation=generation).values_list(
-        "instance_id",
-        "instance__strategy_id",
-        "instance__side",
-        "weight",
-        "promoted_at",
-        "evaluation_run_id",
-        "instance__fresh_until",
-        "instance__withdrawn_at",
-    )
-    members = [Member(row[0], InstanceKey(row[1], Side(row[2])), *row[3:]) for row in rows]
+    members = read_entries(world_id, generation)
     if not members:
         _check_generation(world_id, generation)
     return {member.key: member for member in members}
@@ -195,11 +173,10 @@ def content_of(world_id: str, generation: int) -> ActiveSet:
     """
     if generation == 0:
         return EMPTY_SET
-    entries = ActivationEntry.objects.filter(set__world=world_id, set__generation=generation)
-    rows = entries.order_by().values_list("instance__strategy_id", "instance__side", "weight")
-    if not rows:
+    weights = read_weights(world_id, generation)
+    if not weights:
         _check_generation(world_id, generation)
-    return active_set({InstanceKey(name, Side(side)): weight for name, side, weight in rows})
+    return active_set(weights)
 
 
 def set_of(members: Mapping[InstanceKey, Member]) -> ActiveSet:

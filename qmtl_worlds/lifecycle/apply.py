@@ -5,7 +5,7 @@ The services, the simulator and the explorer all run this table; nothing else de
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -194,10 +194,7 @@ def asks(event: Event, run: RunView, *questions: Guard, now: datetime, timings: 
     person even where facts cannot be read.
     """
     moment = Moment(run, StepFacts.unread(epoch=run.epoch), timings, now)
-    here = (run.kind, run.state, event)
-    for rule in TRANSITIONS:
-        if (rule.kind, rule.source, rule.event) != here:
-            continue
+    for rule in _rules_at(run, event):
         if any(guard in questions for guard in rule.guards):
             return True
         if all(guard in guards.OF_THE_RUN and guard(moment) for guard in rule.guards):
@@ -207,7 +204,8 @@ def asks(event: Event, run: RunView, *questions: Guard, now: datetime, timings: 
 
 def undoes(event: Event, run: RunView, facts: StepFacts, now: datetime, *, timings: Timings) -> bool:
     """Tell whether what ``event`` does to the run undoes its switch, which asks for ``facts.replaced``."""
-    rule = _rule_of(event, Moment(run, facts, timings, now))
+    undoing = any(actions.undo_switch in rule.actions for rule in _rules_at(run, event))
+    rule = _rule_of(event, Moment(run, facts, timings, now)) if undoing else None
     return rule is not None and actions.undo_switch in rule.actions
 
 
@@ -236,13 +234,14 @@ def fire(
     return Transition(run.state, (), "waiting" if event is Event.STEP else "not_possible", moved=False)
 
 
+def _rules_at(run: RunView, event: Event) -> Iterator[Rule]:
+    here = (run.kind, run.state, event)
+    return (rule for rule in TRANSITIONS if (rule.kind, rule.source, rule.event) == here)
+
+
 def _rule_of(event: Event, moment: Moment) -> Rule | None:
-    return next((rule for rule in TRANSITIONS if _matches(rule, event, moment)), None)
-
-
-def _matches(rule: Rule, event: Event, moment: Moment) -> bool:
-    here = (rule.kind, rule.source, rule.event) == (moment.run.kind, moment.run.state, event)
-    return here and all(guard(moment) for guard in rule.guards)
+    rules = _rules_at(moment.run, event)
+    return next((rule for rule in rules if all(guard(moment) for guard in rule.guards)), None)
 
 
 def _taken(rule: Rule, moment: Moment) -> Transition:

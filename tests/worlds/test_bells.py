@@ -7,6 +7,7 @@ import redis
 from celery import Celery
 from django.conf import settings
 from django.contrib.auth.models import User
+from pytest_django import DjangoCaptureOnCommitCallbacks
 
 from audit.models import AuditRun, AuditRunState
 from qmtl_worlds.contracts.errors import StoreUnavailableError
@@ -49,6 +50,27 @@ def test_request_without_a_broker_is_recorded_and_the_tick_carries_it_out(
     tick()
 
     assert ApplyRun.objects.get().state == RunState.DONE
+
+
+def test_only_what_can_go_on_is_rung_for(
+    world: World,
+    alice: User,
+    bob: User,
+    monkeypatch: pytest.MonkeyPatch,
+    django_capture_on_commit_callbacks: DjangoCaptureOnCommitCallbacks,
+) -> None:
+    rung: list[object] = []
+    monkeypatch.setattr(dispatch, "ring", lambda **words: rung.append(words["run_id"]))
+    evaluate(world)
+
+    with django_capture_on_commit_callbacks(execute=True):
+        waiting = start(world, alice)
+    rung_at_request = list(rung)
+    with django_capture_on_commit_callbacks(execute=True):
+        approve_now(world, waiting, bob)
+
+    assert rung_at_request == []
+    assert rung == [waiting.run_id]
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from qmtl_worlds.contracts.errors import (
 from qmtl_worlds.contracts.states import RunState
 from qmtl_worlds.lifecycle.holds import HoldKind, make_hold
 from strategies.models import StrategyInstance
+from strategies.services.bind import Binding
 from tests.worlds.factories import POLICY, act_of, add_day, put_policy, shell
 from tests.worlds.steps import (
     GOOD,
@@ -27,7 +28,8 @@ from tests.worlds.steps import (
     wait_with_increase,
 )
 from worlds.models import ActivationSet, ApplyRun, World
-from worlds.services.binding import unbind
+from worlds.selectors import members_of
+from worlds.services.binding import bind, unbind
 from worlds.services.holds import place_hold
 from worlds.services.rollback import RollbackRequest, preview_rollback, request_rollback
 from worlds.stores.clock import database_now
@@ -36,7 +38,7 @@ pytestmark = pytest.mark.django_db
 
 STRICT = POLICY.replace(
     "  constraints:\n", "  constraints:\n    correlation: {{max_pairwise: 0.99, window: 60d, min_overlap: 10}}\n"
-).replace("gross_budget", "max_leverage: 1.5, gross_budget")
+).replace("gross_budget", "max_leverage: 1.5, sector_cap: {{per_sector: 0.4}}, gross_budget")
 
 
 @pytest.fixture
@@ -84,7 +86,8 @@ def test_member_that_comes_back_names_the_evaluation_that_chose_it_then(
     assert entry.evaluation_run_id == "eval-1"
 
 
-def test_rollback_works_under_caps_on_correlation_and_leverage(world: World, alice: User, bob: User) -> None:
+def test_rollback_works_under_caps_on_correlation_leverage_and_sectors(world: World, alice: User, bob: User) -> None:
+    bind(world_id=world.id, bindings=[Binding("better", sector="energy")], act=shell())
     put_policy(world, author=alice, approver=bob, version=2, text=STRICT)
     run = wait_with_increase(world, alice, bob)
     approve_now(world, run, bob)
@@ -99,6 +102,7 @@ def test_rollback_works_under_caps_on_correlation_and_leverage(world: World, ali
     assert seen.left_out == ()
     assert (done.state, done.state_reason) == (RunState.DONE, "completed")
     assert members_now(world) == {"good", "better"}
+    assert [member.weight for member in members_of(world.id, world.generation).values()] == [0.3, 0.3]
 
 
 def test_preview_names_who_is_left_out_and_why(replaced: World, alice: User) -> None:

@@ -30,10 +30,11 @@ from worlds.admin.world_holds import HoldView, holds_view
 from worlds.admin.world_layers import AlertView, OverrideView, PinView, alerts_view, overrides_view, pin_view
 from worlds.admin.world_risk import CircuitView, circuit_view
 from worlds.models import ActivationSet, ApplyRun, PolicyChange, Reopening, World
-from worlds.selectors import Member, holds_of, members_of, overrides_of
+from worlds.selectors import holds_of, members_of, overrides_of
 from worlds.services.closings import closing_of
 from worlds.services.gate_facts import read_world
 from worlds.services.scheduling import schedule_of
+from worlds.stores.world_rows import Member
 
 EVENTS_SHOWN: Final = 8
 SETS_SHOWN: Final = 6

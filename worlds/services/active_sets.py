@@ -14,8 +14,9 @@ from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.holds import HoldKind
 from strategies.models import StrategyInstance
 from worlds.models import ActivationEntry, ActivationSet, ApplyRun, Demotion, GateHold, World
-from worlds.selectors import Member, members_of
+from worlds.selectors import members_of
 from worlds.stores.clock import world_now
+from worlds.stores.world_rows import Member
 
 
 def commit_set(*, world: World, run: ApplyRun, content: ActiveSet, act: Act) -> ActivationSet:
@@ -111,7 +112,9 @@ def _held_since(world: World, left: Collection[Member]) -> dict[Member, datetime
 def _lift_withdrawals(world: World, content: ActiveSet) -> None:
     """A withdrawn instance that has left the set needs no hold any more."""
     holds = GateHold.objects.filter(world=world, kind=HoldKind.WITHDRAWN.value)
-    holds.exclude(scope__in=[key.text for key in content.weights]).delete()
+    members = {key.text for key in content.weights}
+    if gone := set(holds.values_list("scope", flat=True)) - members:
+        holds.filter(scope__in=gone).delete()
 
 
 def _start_cool_downs(left: Mapping[Member, datetime]) -> None:

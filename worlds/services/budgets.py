@@ -19,17 +19,18 @@ from worlds.services.run_rows import compiled
 def satisfies_budgets(*, run: ApplyRun, content: ActiveSet, before: ActiveSet) -> bool:
     """Tell whether ``content`` keeps every budget of the run's policy; unknown exposures break them."""
     admitted = content.weights.keys() - before.weights.keys()
-    exposures = exposures_of(world_id=run.world_id, keys=content.weights, evaluations=_evaluations_of(run))
-    return not violations(content, caps_of(run.policy), exposures, admitted=frozenset(admitted))
+    caps = caps_of(run.policy)
+    exposures = exposures_of(caps=caps, world_id=run.world_id, keys=content.weights, evaluations=_evaluations_of(run))
+    return not violations(content, caps, exposures, admitted=frozenset(admitted))
 
 
 def broken_budgets(
     *, world_id: str, policy: PolicyVersion, evaluations: Iterable[AuditRun], plan: TransitionPlan
 ) -> tuple[Violation, ...]:
     """Return which budgets the set that ``plan`` leads to would break."""
-    after, before = plan.after.weights, plan.before.weights
-    exposures = exposures_of(world_id=world_id, keys=after, evaluations=evaluations)
-    return violations(plan.after, caps_of(policy), exposures, admitted=frozenset(after.keys() - before.keys()))
+    caps, after, before = caps_of(policy), plan.after.weights, plan.before.weights
+    exposures = exposures_of(caps=caps, world_id=world_id, keys=after, evaluations=evaluations)
+    return violations(plan.after, caps, exposures, admitted=frozenset(after.keys() - before.keys()))
 
 
 def caps_of(policy: PolicyVersion) -> Caps:
@@ -51,15 +52,18 @@ def caps_of(policy: PolicyVersion) -> Caps:
     )
 
 
-def exposures_of(*, world_id: str, keys: Iterable[InstanceKey], evaluations: Iterable[AuditRun]) -> Exposures:
-    """Return sectors from the register, leverages and correlations from the evaluations' records; later ones count."""
-    wanted = frozenset(keys)
-    bound = StrategyInstance.objects.filter(world_id=world_id, strategy_id__in={key.strategy_id for key in wanted})
-    rows = bound.order_by("bound_at", "id").values_list("strategy_id", "side", "sector")
-    known = ((InstanceKey(name, Side(side)), sector) for name, side, sector in rows)
-    sectors = {key: sector for key, sector in known if key in wanted and sector}
+def exposures_of(
+    *, caps: Caps, world_id: str, keys: Iterable[InstanceKey], evaluations: Iterable[AuditRun]
+) -> Exposures:
+    """Return sectors from the register, leverages and correlations from the evaluations' records; later ones count.
+
+    What none of ``caps`` limits is not read.
+    """
+    sectors = _sectors(world_id, frozenset(keys)) if caps.per_sector is not None else {}
     leverages: dict[InstanceKey, float] = {}
     correlations: dict[tuple[InstanceKey, InstanceKey], float] = {}
+    if caps.max_leverage is None and caps.max_pairwise is None:
+        return Exposures(sectors=sectors)
     for recorded in map(_recorded, evaluations):
         leverages |= {InstanceKey.from_text(text): value for text, value in recorded.get("leverages", {}).items()}
         correlations |= _correlations(recorded)
@@ -74,6 +78,13 @@ def evaluations_behind(*, world_id: str, generation: int, newest: AuditRun | Non
     chosen_by = {member.evaluation_run_id for member in members_of(world_id, generation).values()}
     runs = AuditRun.objects.filter(world_id=world_id, run_id__in=chosen_by).order_by("id")
     return [*runs, *([newest] if newest else [])]
+
+
+def _sectors(world_id: str, keys: frozenset[InstanceKey]) -> dict[InstanceKey, str]:
+    bound = StrategyInstance.objects.filter(world_id=world_id, strategy_id__in={key.strategy_id for key in keys})
+    rows = bound.order_by("bound_at", "id").values_list("strategy_id", "side", "sector")
+    known = ((InstanceKey(name, Side(side)), sector) for name, side, sector in rows)
+    return {key: sector for key, sector in known if key in keys and sector}
 
 
 def _evaluations_of(run: ApplyRun) -> list[AuditRun]:

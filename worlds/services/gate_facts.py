@@ -22,11 +22,11 @@ from qmtl_worlds.lifecycle.override import NO_CAP
 from qmtl_worlds.lifecycle.world import effective_mode
 from strategies.models import StrategyInstance
 from worlds.models import World
-from worlds.selectors import Member, find_override, members_of
+from worlds.selectors import find_override, members_of
 from worlds.services.run_rows import hold_of
 from worlds.services.step_facts import filed_holds
 from worlds.stores.clock import world_now
-from worlds.stores.world_rows import MemberRow, WorldRow, read_caps, read_members, read_position, read_world_row
+from worlds.stores.world_rows import Member, MemberRow, WorldRow, read_caps, read_members, read_position, read_world_row
 
 READ_ATTEMPTS: Final = 5
 Entries = TypeVar("Entries")

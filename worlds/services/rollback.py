@@ -19,7 +19,7 @@ from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.holds import HoldKind, barred
 from qmtl_worlds.lifecycle.rollback import RollbackPreview, preview, rollback_plan
 from worlds.models import World
-from worlds.selectors import Member, content_of, get_world, members_of, policy_in_force, set_of
+from worlds.selectors import content_of, get_world, members_of, policy_in_force, set_of
 from worlds.services.apply import Requested
 from worlds.services.budgets import caps_of, evaluations_behind, exposures_of
 from worlds.services.changes import locked_world
@@ -27,6 +27,7 @@ from worlds.services.pins import pin_set
 from worlds.services.runs import NewRun, Started, start_parts, started_before
 from worlds.services.step_facts import fresh_keys, newest_ok_run, still_bound, world_holds
 from worlds.stores.clock import database_now
+from worlds.stores.world_rows import Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,14 +114,14 @@ def _plan(world: World, request: RollbackRequest, now: datetime) -> TransitionPl
 
 
 def _preview(world: World, to_generation: int, now: datetime) -> RollbackPreview:
-    target = members_of(world.id, to_generation)
+    target, caps = members_of(world.id, to_generation), caps_of(policy_in_force(world))
     evaluations = evaluations_behind(world_id=world.id, generation=to_generation, newest=newest_ok_run(world.id))
     return preview(
         set_of(target),
         current=content_of(world.id, world.generation),
         barred=_barred(world, target, now),
-        caps=caps_of(policy_in_force(world)),
-        exposures=exposures_of(world_id=world.id, keys=target, evaluations=evaluations),
+        caps=caps,
+        exposures=exposures_of(caps=caps, world_id=world.id, keys=target, evaluations=evaluations),
     )
 
 

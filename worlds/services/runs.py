@@ -211,5 +211,6 @@ def _create(new: NewRun, kind: RunKind, act: Act, *, auto: bool) -> ApplyRun:
         run_id=run.run_id,
         policy_version=new.policy.version,
     )
-    ring_after_commit(task=ADVANCE, queue="control", world_id=new.world.id, run_id=run.run_id)
+    if state is RunState.QUEUED:  # one that waits for approval is rung for when it has it
+        ring_after_commit(task=ADVANCE, queue="control", world_id=new.world.id, run_id=run.run_id)
     return run

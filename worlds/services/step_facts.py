@@ -19,14 +19,14 @@ from qmtl_worlds.lifecycle.plan import gaining
 from qmtl_worlds.lifecycle.run import RunView, StepFacts, target_content
 from strategies.models import StrategyInstance
 from worlds.models import ApplyRun, World
-from worlds.selectors import Member, members_of
+from worlds.selectors import members_of
 from worlds.services.approval_facts import enough_approvals
 from worlds.services.budgets import satisfies_budgets
 from worlds.services.drain_watch import watched_seconds
 from worlds.services.run_rows import hold_of
 from worlds.stores.clock import world_now
 from worlds.stores.kill_file import filed_kills
-from worlds.stores.world_rows import read_holds
+from worlds.stores.world_rows import Member, read_holds
 
 OF_POLICY: Final = (guards.policy_current, guards.policy_changed)
 
@@ -39,18 +39,16 @@ def step_facts(
     ``run.world`` is the locked world, ``current`` its set. What an undone switch replaced is ``replaced_set``.
     """
     world = run.world
-    target = target_content(view, current)
+    gains, budgets = asked(guards.gains_fresh, guards.gains_stale), asked(guards.set_valid, guards.set_invalid)
+    target = target_content(view, current) if gains or budgets else current
     return StepFacts(
         epoch=epoch,
         current=current,
         holds=world_holds(world),
         policy_checksum=_checksum_in_force(world, run) if asked(*OF_POLICY) else "",
         approved=asked(guards.approved, guards.unapproved) and enough_approvals(run, now=now),
-        admissible=_admissible(world, run, gaining(current, target), now)
-        if asked(guards.gains_fresh, guards.gains_stale)
-        else frozenset(),
-        set_valid=asked(guards.set_valid, guards.set_invalid)
-        and satisfies_budgets(run=run, content=target, before=current),
+        admissible=_admissible(world, run, gaining(current, target), now) if gains else frozenset(),
+        set_valid=budgets and satisfies_budgets(run=run, content=target, before=current),
         closed_since=world.created_at if world.generation == 0 else None,
         watched_seconds=_watched_seconds(world, view),
     )

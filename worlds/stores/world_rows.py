@@ -67,10 +67,16 @@ _EVENTS: Final = """
 SELECT kind, payload FROM worlds_outboxevent WHERE world_id = %s AND sequence > %s AND sequence <= %s
 ORDER BY sequence LIMIT %s
 """
-_MEMBERS: Final = """
-SELECT i.strategy_id, i.side, e.weight, i.fresh_until FROM worlds_activationset s
+_IN_SET: Final = """
+FROM worlds_activationset s
 JOIN worlds_activationentry e ON e.set_id = s.id JOIN strategies_strategyinstance i ON i.id = e.instance_id
 WHERE s.world_id = %s AND s.generation = %s
+"""
+_WEIGHTS: Final = f"SELECT i.strategy_id, i.side, e.weight {_IN_SET}"
+_MEMBERS: Final = f"SELECT i.strategy_id, i.side, e.weight, i.fresh_until {_IN_SET}"
+_ENTRIES: Final = f"""
+SELECT e.instance_id, i.strategy_id, i.side, e.weight, e.promoted_at, e.evaluation_run_id, i.fresh_until, i.withdrawn_at
+{_IN_SET} ORDER BY i.strategy_id, i.side
 """
 _HOLDS: Final = f"SELECT {', '.join(_OF_HOLD)} FROM worlds_gatehold WHERE world_id = %s"  # noqa: S608 - only names
 _LOCKED: Final = f"SELECT {', '.join(_FIELDS)} FROM worlds_world WHERE id = %s"  # noqa: S608 - only names
@@ -84,6 +90,19 @@ class MemberRow:
     key: InstanceKey
     weight: float
     fresh_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One entry of an active set: which instance, how much, since when, on which evaluation's word."""
+
+    instance_id: int
+    key: InstanceKey
+    weight: float
+    promoted_at: datetime
+    evaluation_run_id: str
+    fresh_until: datetime | None
+    withdrawn_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +179,19 @@ def read_members(world_id: str, generation: int) -> list[MemberRow]:
     """Return the entries of one generation; one that is empty, or that never was, has none."""
     rows = rows_of(_MEMBERS, world_id, generation) if generation else []
     return [MemberRow(InstanceKey(name, Side(side)), weight, time_of(until)) for name, side, weight, until in rows]
+
+
+def read_weights(world_id: str, generation: int) -> list[tuple[InstanceKey, float]]:
+    """Return who is in at what weight in one generation."""
+    return [(InstanceKey(name, Side(side)), weight) for name, side, weight in rows_of(_WEIGHTS, world_id, generation)]
+
+
+def read_entries(world_id: str, generation: int) -> list[Member]:
+    """Return the entries of one generation as they were committed, with what their instances are now."""
+    return [
+        Member(number, InstanceKey(name, Side(side)), weight, time_of(since), chosen_by, time_of(until), time_of(gone))
+        for number, name, side, weight, since, chosen_by, until, gone in rows_of(_ENTRIES, world_id, generation)
+    ]
 
 
 def read_caps(world_id: str) -> dict[str, float]:

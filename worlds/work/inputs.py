@@ -26,8 +26,9 @@ from strategies.models import StrategyInstance
 from strategies.register import CandidateColumns, candidates, side_code
 from strategies.selectors import evaluation_bytes, reported_values
 from worlds.models import Demotion, GateHold, World
-from worlds.selectors import Member, members_of
+from worlds.selectors import members_of
 from worlds.services.freshness import rule_of
+from worlds.stores.world_rows import Member
 from worlds.work.fresh_ends import fresh_ends
 from worlds.work.packed_state import PackedState, pack_state
 from worlds.work.panel_loader import LoadedBars, load_bars, panel_of
