@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from qmtl_worlds.contracts.activation import envelope_etag, parse_envelope
+from qmtl_worlds.contracts.clock import boot_time
 from qmtl_worlds.contracts.lease import Position
 from qmtl_worlds.sdk.gate import OrderGate
 from qmtl_worlds.sdk.node import Order, OrderGateNode
@@ -76,7 +77,7 @@ class OpenSource:
         """Answer at once."""
         body = BODY | {"world_id": world_id, "strategy_id": strategy_id, "side": side}
         envelope = parse_envelope(body | {"etag": known_etag or envelope_etag(Position(1, 1, 0), body)})
-        return ActivationReading(envelope, lease_ms=60_000, sent_at=time.monotonic())
+        return ActivationReading(envelope, lease_ms=60_000, sent_at=boot_time())
 
     def close(self) -> None:
         """Hold nothing."""

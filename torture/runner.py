@@ -95,7 +95,9 @@ class Runner:
         """Prepare a closed gate; ``manner`` is ``slow``, ``eager``, or empty for one that asks as the SDK wants."""
         self._witness, self._manner = witness, manner
         self._names = {"world": world_id, "key": f"{strategy_id}|long", "process": os.getpid()}
-        self.gate = WatchedGate(self._witness, world_id=world_id, strategy_id=strategy_id, sides=[Side.LONG])
+        self.gate = WatchedGate(
+            witness, world_id=world_id, strategy_id=strategy_id, sides=[Side.LONG], monotonic=time.monotonic
+        )
         self.due = 0.0
         self.allowed = 0
 

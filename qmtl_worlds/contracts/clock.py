@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import Final
 
-_BOOT_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-
-boot_time: Final = partial(time.clock_gettime, _BOOT_CLOCK)
+boot_time: Final[Callable[[], float]] = (
+    partial(time.clock_gettime, time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic
+)
 """Return the seconds since this host was started.
 
 Nobody can set it, as with ``time.monotonic``; on Linux it also goes on while the host is suspended, so that a process

@@ -191,7 +191,7 @@ def asks(event: Event, run: RunView, *questions: Guard, now: datetime, timings: 
     """Tell whether what ``event`` does to the run can depend on one of ``questions``; no other fact needs reading.
 
     Nothing is asked below a row that the run is taken by whatever the facts are: one that is overdue is held for a
-    person even where facts cannot be read.
+    person even where approvals, freshness or budgets cannot be read.
     """
     moment = Moment(run, StepFacts.unread(epoch=run.epoch), timings, now)
     for rule in _rules_at(run, event):

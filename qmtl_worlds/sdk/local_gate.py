@@ -126,8 +126,9 @@ class LocalGate:
         """Take in the answer to one question and return its lease in milliseconds.
 
         Raises:
-            ReplyInvalidError: it is about something else.
+            ReplyInvalidError: it is about something else, or its times are of another clock.
         """
+        self._check_clock(reading.sent_at)
         if (answer := reading.envelope) is not None:
             told = (answer.world_id, answer.strategy_id, answer.side.value)
             if told != (self._world_id, self._strategy_id, side):
@@ -143,11 +144,21 @@ class LocalGate:
         return self._rules.line.poll_seconds or self._pause_seconds
 
     def _listening(self, sent_at: float) -> Hearing:
-        """Begin to hear a connection whose request was sent at ``sent_at``."""
+        """Begin to hear a connection whose request was sent at ``sent_at``.
+
+        Raises:
+            ReplyInvalidError: that is a time of another clock.
+        """
+        self._check_clock(sent_at)
         self.counts.connected += 1
         self._may_resume = True
         self._has_heard, self._heard_at = False, self._monotonic()
         return Hearing(sent_at=sent_at, world_id=self._world_id, strategy_id=self._strategy_id, rules=self._rules)
+
+    def _check_clock(self, sent_at: float) -> None:
+        """Refuse what was sent later than now: a source that counts on another clock would lengthen every lease."""
+        if sent_at > self._monotonic():
+            raise ReplyInvalidError("was sent later than now: give the gate and its client the same clock")
 
     def _last_seen(self) -> Position | None:
         """Return where a new connection may go on; None where only a snapshot will do."""

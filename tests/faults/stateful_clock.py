@@ -13,7 +13,7 @@ from worlds.services import activation, drain_watch, gate_facts
 from worlds.stores import clock as database_clock
 
 START: Final = datetime(2026, 3, 9, 14, tzinfo=UTC)
-_WATCHED_BY: Final = (activation, drain_watch, gate_facts)
+_TIMED_BY: Final = (activation, gate_facts)
 _EXPRESSIONS: Final = cast("dict[str, str]", vars(database_clock)["_NOW"])
 
 
@@ -47,7 +47,8 @@ def ruled_by(clock: Clock) -> Iterator[None]:
     own = SimpleNamespace(monotonic=lambda: clock.monotonic)
     with contextlib.ExitStack() as patches:
         patches.enter_context(mock.patch.dict(_EXPRESSIONS))
-        for module in _WATCHED_BY:
-            patches.enter_context(mock.patch.object(module, "time", own))
+        patches.enter_context(mock.patch.object(drain_watch, "time", own))
+        for module in _TIMED_BY:
+            patches.enter_context(mock.patch.object(module, "boot_time", own.monotonic))
         clock.tell()
         yield

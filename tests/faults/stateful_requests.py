@@ -279,7 +279,8 @@ class Requests(Runs):
         )
         self.announce("apply_updated")
         self.record("apply.requested", _full(order.actor), order.run_id)
-        self.rows.bells.append(order.run_id)
+        if state is RunState.QUEUED:
+            self.rows.bells.append(order.run_id)
 
 
 def _full(actor: str) -> str:

@@ -174,6 +174,15 @@ def test_gate_is_closed_for_a_side_it_was_not_made_for(scene: Scene) -> None:
     assert not scene.gate.check("", reduces=True).allowed
 
 
+def test_gate_refuses_a_client_that_counts_on_another_clock(scene: Scene) -> None:
+    late = PlayedSource(lambda _side, _etag: ActivationReading(activation(), 5000.0, sent_at=scene.clock.now + 0.001))
+    gate = OrderGate(late, world_id=WORLD, strategy_id=STRATEGY, sides=["long"], monotonic=scene.clock)
+    gate.poll()
+
+    assert not gate.check("long", reduces=True).allowed
+    assert "clock" in (gate.failure or "")
+
+
 def test_gate_judges_its_sides_apart() -> None:
     clock = Clock()
 

@@ -57,16 +57,15 @@ def exposures_of(
 ) -> Exposures:
     """Return sectors from the register, leverages and correlations from the evaluations' records; later ones count.
 
-    What none of ``caps`` limits is not read.
+    Of sectors and correlations only what ``caps`` limit is read.
     """
     sectors = _sectors(world_id, frozenset(keys)) if caps.per_sector is not None else {}
     leverages: dict[InstanceKey, float] = {}
     correlations: dict[tuple[InstanceKey, InstanceKey], float] = {}
-    if caps.max_leverage is None and caps.max_pairwise is None:
-        return Exposures(sectors=sectors)
     for recorded in map(_recorded, evaluations):
         leverages |= {InstanceKey.from_text(text): value for text, value in recorded.get("leverages", {}).items()}
-        correlations |= _correlations(recorded)
+        if caps.max_pairwise is not None:
+            correlations |= _correlations(recorded)
     return Exposures(sectors=sectors, leverages=leverages, correlations=correlations)
 
 
