@@ -152,13 +152,14 @@ async def storm(address: str, token: str, dice: random.Random, watch: Callable[[
             wire.calm = True
             sequence = await asyncio.to_thread(sequence_now)
             agreed = await all_at(gates, sequence)
+            told = [(one.client_id, one.position, one.check("long").reason, one.failure, one.counts) for one in gates]
         finally:
             for gate in threaded:
                 await asyncio.to_thread(gate.stop)
     carrying.cancel()
     await asyncio.wait([carrying])
     await wire.close()
-    assert agreed, [(gate.client_id, gate.position, gate.failure) for gate in gates]
+    assert agreed, (sequence, told)
     return tally(gates, wire.moods)
 
 
