@@ -44,6 +44,8 @@ class Hearing:
         self._parser = EventParser()
         self._clock: StreamClock | None = None
         self._latest_ms = -math.inf
+        self.lag_seconds = 0.0
+        """How much older than its arrival the last frame was, as this connection sees the server's clock."""
 
     @property
     def retry_ms(self) -> int | None:
@@ -72,6 +74,7 @@ class Hearing:
         if isinstance(frame, End):
             raise StreamEndedError(frame.reason)
         clock = self._clock = self._clock or StreamClock(self._sent_at, frame.server_ms)
+        self.lag_seconds = now - clock.moment(frame.server_ms)
         is_late = frame.server_ms < self._latest_ms
         self._latest_ms = max(self._latest_ms, frame.server_ms)
         deadline = min(

@@ -21,6 +21,10 @@ from qmtl_worlds.sdk.verdict import GateRules, GateStatus, Verdict
 IDLE_POLL_SECONDS: Final = 1.0
 """How often to ask, at least, while no lease comes back."""
 MIN_POLL_SECONDS: Final = 0.05
+MOST_LAG: Final = 0.5
+"""Share of its lease by which a stream may be behind: each permission on a connection that took long to open, or that
+lags, ends that much sooner, and never recovers; a new connection does.
+"""
 CLIENT_ID_LENGTH: Final = 128
 
 
@@ -212,10 +216,12 @@ class LocalGate:
         self._count(heard)
         if heard is Heard.REFUSED:
             return
-        self._failure = None
-        self._has_heard, self._heard_at = True, now
         if not isinstance(frame, End) and frame.lease_ms > 0:
             self._lease_seconds = min(frame.lease_ms, MAX_LEASE_MS) / 1000
+            if hearing.lag_seconds > MOST_LAG * self._lease_seconds:
+                raise ServerUnreachableError(f"the stream is {hearing.lag_seconds:.1f} s behind, too much of its lease")
+        self._failure = None
+        self._has_heard, self._heard_at = True, now
         if is_outdated(self._held, now=now):
             raise ReplyInvalidError("what was told is no longer so; the stream has to begin anew")
 

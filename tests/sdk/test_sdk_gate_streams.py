@@ -81,6 +81,23 @@ def test_gate_gives_a_silent_stream_up_before_the_lease_ends() -> None:
     assert stream.timeouts[1] < 3.0
 
 
+def test_gate_gives_a_stream_up_that_is_behind_by_half_of_its_lease() -> None:
+    slow, quick = PlayedStream(98.4), PlayedStream(98.6)
+    slow.parts.put(frame("snapshot"))
+    quick.parts.put(frame("snapshot"))
+    server = PlayedServer([slow, quick])
+    gate = gate_of(server)
+
+    gate._listen_and_tell()  # noqa: SLF001 - the thread would come back only after a pause
+    behind = gate.failure
+    quick.parts.put(ServerUnreachableError("reset"))
+    gate._listen_and_tell()  # noqa: SLF001
+
+    assert "behind" in (behind or "")
+    assert "reset" in (gate.failure or "")
+    assert len(server.opened) == 2
+
+
 @pytest.mark.parametrize("broken", [b"", ServerUnreachableError("reset"), b"event: heartbeat\ndata: x\n\n"])
 def test_gate_asks_while_there_is_no_stream(broken: bytes | Exception) -> None:
     stream = PlayedStream(100.0)
