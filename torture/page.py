@@ -46,7 +46,7 @@ def page(reports: Iterable[Mapping[str, Any]], explored: Sequence[Report]) -> st
         "## The model",
         _model(explored),
         "## Track record",
-        "Every defect of the apply protocol that a harness has found, so far:",
+        "Defects of correctness that a harness or a review has found, so far:",
         _record(),
         "## Runs",
         _ABOUT_RUNS,
