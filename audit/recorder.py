@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC
-from typing import Final, TypedDict, Unpack
+from typing import Final, Required, TypedDict, Unpack
 
 from django.db import connection, transaction
 
@@ -17,6 +18,26 @@ from qmtl_worlds.contracts.errors import InputInvalidError
 
 _HEAD: Final = "SELECT seq, hash FROM audit_audithead WHERE chain = %s"
 _MOVE: Final = "UPDATE audit_audithead SET seq = %s, hash = %s WHERE chain = %s AND seq = %s"
+_COLUMNS: Final = (
+    "chain",
+    "seq",
+    "kind",
+    "actor",
+    "reason",
+    "subject",
+    "before_json",
+    "after_json",
+    "run_id",
+    "policy_version",
+    "request_id",
+    "prev_hash",
+    "hash",
+    "at",
+)
+_INSERT: Final = (
+    f"INSERT INTO audit_auditevent ({', '.join(_COLUMNS)}) "  # noqa: S608 - only names of columns
+    f"VALUES ({', '.join(['%s'] * len(_COLUMNS))}) RETURNING id"
+)
 """Written out, since every change of anything asks for them."""
 _LIMITS: Final = {
     "chain": CHAIN_LENGTH,
@@ -40,29 +61,37 @@ class EventFacts(TypedDict, total=False):
     policy_version: int | None
 
 
+class NewEvent(EventFacts):
+    """What an event says, with its kind."""
+
+    kind: Required[str]
+
+
 def record(*, chain: str, kind: str, act: Act, **facts: Unpack[EventFacts]) -> AuditEvent:
-    """Append one event to ``chain``, in the caller's transaction: it is there if and only if the change is.
+    """Append one event to ``chain``, as ``record_all`` does."""
+    (event,) = record_all(chain=chain, act=act, events=[{"kind": kind, **facts}])
+    return event
+
+
+def record_all(*, chain: str, act: Act, events: Iterable[NewEvent]) -> list[AuditEvent]:
+    """Append events to ``chain``, in the caller's transaction: they are there if and only if the change is.
 
     ``chain`` is a world id, ``audit.chain.kill_chain(world_id)`` or ``SYSTEM_CHAIN``. Writers of one chain wait for
     each other until commit, so record late in a transaction, and a world's chain before ``SYSTEM_CHAIN``. Credentials
-    are masked. The event's time is ``act.now``.
+    are masked. The events' time is ``act.now``.
 
     Raises:
         TransactionManagementError: there is no open transaction.
-        ValueError: the kind is not registered, ``act.now`` is naive, or a value is no JSON, NaN or infinite.
+        ValueError: a kind is not registered, ``act.now`` is naive, or a value is no JSON, NaN or infinite.
         InputInvalidError: a text holds what the database cannot.
     """
-    event = _event(chain, check_kind(kind), act, facts)
-    seq, event.prev_hash = _locked_head(chain)
-    event.seq = seq + 1
-    event.hash = row_hash(event.chain_row())
-    event.save(force_insert=True)
-    with connection.cursor() as cursor:
-        cursor.execute(_MOVE, [event.seq, event.hash, chain, seq])
-        moved = cursor.rowcount
-    if moved != 1:
-        raise transaction.TransactionManagementError(f"Another writer moved chain {chain!r}; nothing was written.")
-    return event
+    rows = [_event(chain, check_kind(event["kind"]), act, event) for event in events]
+    before, last_hash = _locked_head(chain)
+    for seq, event in enumerate(rows, before + 1):
+        event.seq, event.prev_hash = seq, last_hash
+        event.hash = last_hash = row_hash(event.chain_row())
+        _append(event)
+    return rows
 
 
 def _event(chain: str, kind: str, act: Act, facts: EventFacts) -> AuditEvent:
@@ -99,6 +128,20 @@ def _read_head(chain: str) -> tuple[int, str] | None:
         cursor.execute(f"{_HEAD}{lock}", [chain])
         head: tuple[int, str] | None = cursor.fetchone()
     return head
+
+
+def _append(event: AuditEvent) -> None:
+    """Store the row, and make it the end of its chain; one by one, for a trigger keeps the end from jumping."""
+    *values, at = (getattr(event, name) for name in _COLUMNS)
+    with connection.cursor() as cursor:
+        cursor.execute(_INSERT, [*values, connection.ops.adapt_datetimefield_value(at)])
+        (event.pk,) = cursor.fetchone()
+        cursor.execute(_MOVE, [event.seq, event.hash, event.chain, event.seq - 1])
+        moved = cursor.rowcount
+    if moved != 1:
+        raise transaction.TransactionManagementError(
+            f"Another writer moved chain {event.chain!r}; nothing was written."
+        )
 
 
 def _storable(field: str, text: str) -> str:

@@ -11,7 +11,7 @@ from pytest_django import DjangoAssertNumQueries
 
 from audit.chain import GENESIS, SYSTEM_CHAIN, kill_chain, row_hash
 from audit.models import AuditEvent
-from audit.recorder import record
+from audit.recorder import record, record_all
 from audit.stored import stored_heads
 from audit.verification import verify_stored_chain
 from qmtl_worlds.contracts.acts import Act
@@ -33,6 +33,28 @@ def test_record_links_every_event_to_the_one_before() -> None:
     assert (first.seq, first.prev_hash) == (1, GENESIS)
     assert (second.seq, second.prev_hash) == (2, first.hash)
     assert stored_heads(["w1"])["w1"] == (2, second.hash)
+
+
+@pytest.mark.django_db
+def test_events_of_one_change_follow_each_other_in_the_chain() -> None:
+    (before,) = write_events(1)
+
+    with transaction.atomic():
+        kinds = ("apply.requested", "apply.split", "apply.requested")
+        events = record_all(chain="w1", act=act(), events=[{"kind": kind, "run_id": "run-1"} for kind in kinds])
+
+    assert [(event.seq, event.kind) for event in events] == list(enumerate(kinds, 2))
+    assert [event.prev_hash for event in events] == [before.hash, events[0].hash, events[1].hash]
+    assert verify_stored_chain("w1", progress=lambda _count: None).finding is None
+    assert stored_heads(["w1"])["w1"] == (4, events[-1].hash)
+
+
+@pytest.mark.django_db
+def test_one_event_that_is_no_event_keeps_the_others_of_its_change_out() -> None:
+    with pytest.raises(ValueError, match="nonsense"), transaction.atomic():
+        record_all(chain="w1", act=act(), events=[{"kind": "apply.requested"}, {"kind": "nonsense"}])
+
+    assert not AuditEvent.objects.exists()
 
 
 @pytest.mark.django_db

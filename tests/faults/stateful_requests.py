@@ -239,10 +239,12 @@ class Requests(Runs):
         if parts.increase is None:
             self._create(order, parts.reduce or plan, RunKind.REDUCE, auto=True)
             return True
+        is_busy = self.rows.busy() is not None
+        if not is_busy:
+            self._supersede([run for run in self.rows.runs.values() if run.waits], order.actor)
         first = "" if parts.reduce is None else self._reduce(order, parts.reduce)
-        if self.rows.busy() is not None:
+        if is_busy:
             return False
-        self._supersede([run for run in self.rows.runs.values() if run.waits], order.actor)
         self._create(order, parts.increase, RunKind.INCREASE, auto=auto, reduce_run=first)
         return True
 

@@ -51,6 +51,10 @@ The circuit goes by the equity that it is sent alone; what bars imply is for tes
 """
 
 
+def _raised_apart(**alert: Any) -> None:
+    alerts.raise_alert(**alert)
+
+
 class WorkerDiedError(Exception):
     """The process was killed inside a transaction."""
 
@@ -72,13 +76,14 @@ class Services(ClosingServices):
             ears.enter_context(mock.patch.object(alerts, "_log"))
             for name, silence in _MUTED.items():
                 ears.enter_context(mock.patch.object(alerts, name, silence))
+            ears.enter_context(mock.patch.object(advancing, "new_alert", _raised_apart))
             yield
 
     def advance(self, run_id: str, *, steps: int = MAX_STEPS, breaks: bool = False) -> str:
         with contextlib.ExitStack() as faults:
             faults.enter_context(mock.patch.object(advancing, "MAX_STEPS", steps))
             if breaks:
-                faults.enter_context(mock.patch.object(advancing, "record", side_effect=WorkerDiedError))
+                faults.enter_context(mock.patch.object(advancing, "record_all", side_effect=WorkerDiedError))
             advance(world_id=WORLD, run_id=run_id, act=act_of_system(reason="test"))
         return "ok"
 

@@ -15,10 +15,10 @@ from qmtl_worlds.lifecycle.holds import HoldKind, make_hold
 from strategies.services.bind import Binding
 from tests.worlds.factories import act_of, make_world, person, shell
 from tests.worlds.steps import GOOD, approve_now, first_apply, go_on, wait_with_increase
-from worlds.models import ApplyRun, GateHold, World
+from worlds.models import ApplyRun, GateHold, OutboxEvent, World
 from worlds.services.activation import activation_of
 from worlds.services.binding import bind, choose_roster, unbind
-from worlds.services.changes import announce
+from worlds.services.changes import VisibleChange, announce, announce_all
 from worlds.services.holds import freeze, lift_hold, pause, place_hold, resume, unfreeze
 from worlds.stores.clock import database_now
 
@@ -162,6 +162,22 @@ def test_change_outside_a_transaction_is_not_announced() -> None:
 
     with pytest.raises(transaction.TransactionManagementError):
         announce(world, kind="world_updated", payload={}, now=database_now())
+
+
+@pytest.mark.django_db
+def test_changes_of_one_transaction_are_numbered_one_after_the_other() -> None:
+    world = make_world()
+    before = world.sequence
+
+    phases = ("requested", "queued")
+    changes = [VisibleChange(kind="apply_updated", payload={"phase": phase}) for phase in phases]
+    numbers = announce_all(world, changes, now=database_now())
+
+    assert list(numbers) == [before + 1, before + 2]
+    told = OutboxEvent.objects.filter(sequence__gt=before).order_by("sequence")
+    assert [(row.sequence, row.payload["phase"]) for row in told] == list(zip(numbers, phases, strict=True))
+    world.refresh_from_db()
+    assert world.sequence == before + 2
 
 
 def test_act_names_who_did_it(world: World, alice: User) -> None:

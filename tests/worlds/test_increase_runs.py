@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import pytest
@@ -25,7 +26,7 @@ from worlds.models import ApplyRun, GateHold, OutboxEvent, World
 from worlds.selectors import fenced_total
 from worlds.services import advance as machine
 from worlds.services.activation import activation_of
-from worlds.services.changes import announce
+from worlds.services.changes import VisibleChange, announce_all
 from worlds.services.registry import update_world
 from worlds.services.run_worker import Worker
 from worlds.stores.clock import database_now
@@ -103,13 +104,13 @@ def test_worker_that_dies_at_a_step_leaves_a_run_that_the_next_one_ends(
     approve_now(world, waiting, bob)
     died: list[str] = []
 
-    def die_once(seen: World, *, kind: str, payload: dict[str, object], now: datetime) -> int:
-        if not died and payload.get("phase") == state:
+    def die_once(seen: World, changes: Sequence[VisibleChange], *, now: datetime) -> range:
+        if not died and changes[0].payload.get("phase") == state:
             died.append(state)
             raise RuntimeError("killed")
-        return announce(seen, kind=kind, payload=payload, now=now)
+        return announce_all(seen, changes, now=now)
 
-    monkeypatch.setattr(machine, "announce", die_once)
+    monkeypatch.setattr(machine, "announce_all", die_once)
     for _ in range(4):
         try:
             go_on(world, waiting.run_id)

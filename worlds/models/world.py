@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 LEASE_MS: Final = 5_000
 LEASE_MS_RANGE: Final = (1_000, 60_000)
-_BUMP: Final = "UPDATE worlds_world SET sequence = sequence + 1 WHERE id = %s RETURNING sequence"
+_BUMP: Final = "UPDATE worlds_world SET sequence = sequence + %s WHERE id = %s RETURNING sequence"
 
 
 class WorldQuerySet(models.QuerySet["World"]):
@@ -26,10 +26,10 @@ class WorldQuerySet(models.QuerySet["World"]):
         """Move the schedule from slot ``last`` to ``slot``; False where another process was first."""
         return self.filter(id=world_id, last_slot_at=last).update(last_slot_at=slot) == 1
 
-    def bump(self, world_id: str) -> int:
+    def bump(self, world_id: str, *, by: int) -> int:
         """Raise the sequence (the number of any visible change) and return it; the caller holds the row's lock."""
         with connections[self.db].cursor() as cursor:
-            cursor.execute(_BUMP, [world_id])
+            cursor.execute(_BUMP, [by, world_id])
             (sequence,) = cursor.fetchone()
         return int(sequence)
 

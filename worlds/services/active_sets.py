@@ -13,10 +13,10 @@ from qmtl_worlds.contracts.states import RunState
 from qmtl_worlds.failpoints import reach
 from qmtl_worlds.lifecycle.holds import HoldKind
 from strategies.models import StrategyInstance
-from worlds.models import ActivationEntry, ActivationSet, ApplyRun, Demotion, GateHold, World
+from worlds.models import ActivationSet, ApplyRun, Demotion, GateHold, World
 from worlds.selectors import members_of
 from worlds.stores.clock import world_now
-from worlds.stores.world_rows import Member
+from worlds.stores.world_rows import Member, insert_entries, read_holds
 
 
 def commit_set(*, world: World, run: ApplyRun, content: ActiveSet, act: Act) -> ActivationSet:
@@ -40,9 +40,7 @@ def commit_set(*, world: World, run: ApplyRun, content: ActiveSet, act: Act) -> 
     members = arrivals | before
     if gone := sorted(content.weights.keys() - members.keys()):
         raise PlanStaleError(f"{gone[0].text} is not bound any more; evaluate again.", key=gone[0].text)
-    ActivationEntry.objects.bulk_create(
-        _entry(committed, members[key], weight) for key, weight in content.weights.items()
-    )
+    insert_entries(committed.pk, ((members[key], weight) for key, weight in content.weights.items()))
     reach("switch.entries_inserted")
     left = {member: at for key, member in before.items() if key not in content.weights}
     _start_cool_downs(left | _held_since(world, left))
@@ -77,16 +75,6 @@ def _arrivals(
     return arrivals
 
 
-def _entry(committed: ActivationSet, member: Member, weight: float) -> ActivationEntry:
-    return ActivationEntry(
-        set=committed,
-        instance_id=member.instance_id,
-        weight=weight,
-        evaluation_run_id=member.evaluation_run_id,
-        promoted_at=member.promoted_at,
-    )
-
-
 def _instances(world: World, keys: frozenset[InstanceKey]) -> dict[InstanceKey, int]:
     current = StrategyInstance.objects.filter(
         world=world, withdrawn_at=None, strategy_id__in={key.strategy_id for key in keys}
@@ -111,10 +99,9 @@ def _held_since(world: World, left: Collection[Member]) -> dict[Member, datetime
 
 def _lift_withdrawals(world: World, content: ActiveSet) -> None:
     """A withdrawn instance that has left the set needs no hold any more."""
-    holds = GateHold.objects.filter(world=world, kind=HoldKind.WITHDRAWN.value)
-    members = {key.text for key in content.weights}
-    if gone := set(holds.values_list("scope", flat=True)) - members:
-        holds.filter(scope__in=gone).delete()
+    withdrawn = {hold.scope for hold in read_holds(world.id) if hold.kind == HoldKind.WITHDRAWN}
+    if gone := withdrawn - {key.text for key in content.weights}:
+        GateHold.objects.filter(world=world, kind=HoldKind.WITHDRAWN.value, scope__in=gone).delete()
 
 
 def _start_cool_downs(left: Mapping[Member, datetime]) -> None:

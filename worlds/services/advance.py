@@ -11,7 +11,7 @@ import structlog
 from django.db import transaction
 from django.db.models import F
 
-from audit.recorder import record
+from audit.recorder import NewEvent, record, record_all
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import WorldNotFoundError
 from qmtl_worlds.contracts.plans import ActiveSet
@@ -32,11 +32,11 @@ from qmtl_worlds.lifecycle.run import (
     Transition,
     carried_out,
 )
-from worlds.models import ApplyRun, GateHold, World
+from worlds.models import Alert, ApplyRun, GateHold, World
 from worlds.selectors import content_of, get_apply_run
 from worlds.services.active_sets import commit_set
-from worlds.services.alerts import raise_alert
-from worlds.services.changes import announce, locked_world
+from worlds.services.alerts import new_alert, raise_alert, raised_event, save_alert, told
+from worlds.services.changes import VisibleChange, announce_all, locked_world
 from worlds.services.drain_watch import watched_seconds
 from worlds.services.holds import place_hold
 from worlds.services.projection import project_after_commit
@@ -171,7 +171,7 @@ def _claim(world: World, run: ApplyRun, view: RunView, timings: Timings, act: Ac
     after = carried_out(view, transition)
     write_view(run=run, view=after)  # saved with what comes of the step, in the same transaction
     if transition.reason in _EVENT_KINDS:
-        _record(world, run, transition, act, before=run.state)
+        record_all(chain=world.id, act=act, events=[_event(world, run, transition, before=run.state)])
     reach("advance.after_claim")
     return after
 
@@ -202,25 +202,36 @@ def _carry_out(world: World, run: ApplyRun, after: RunView, transition: Transiti
         _do(effect, world, run, act)
     run.save(update_fields=MOVED_COLUMNS)
     transaction.on_commit(partial(reach, "advance.after_commit", run.state))
-    payload = {"run_id": run.run_id, "phase": run.state, "generation": world.generation}
+    alerts = _come_and_gone(world, run, after, act) if run.state == RunState.DONE else []
     if transition.visible or run.state != before_state:
-        announce(
-            world, kind="activation_updated" if transition.visible else "apply_updated", payload=payload, now=act.now
-        )
-    if run.state == RunState.DONE:
-        _tell_changes(world, run, after, act)
+        payload = {"run_id": run.run_id, "phase": run.state, "generation": world.generation}
+        own = VisibleChange(kind="activation_updated" if transition.visible else "apply_updated", payload=payload)
+        _, *numbers = announce_all(world, [own, *(told(alert, phase="raised") for alert in alerts)], now=act.now)
+        for alert, number in zip(alerts, numbers, strict=True):
+            alert.sequence = number
+            save_alert(alert)
     reach("advance.before_audit", run.state)
-    _record(world, run, transition, act, before=before_state)
+    event = _event(world, run, transition, before=before_state)
+    record_all(chain=world.id, act=act, events=[*map(raised_event, alerts), event])
     reach("advance.before_commit", run.state)
 
 
-def _tell_changes(world: World, run: ApplyRun, view: RunView, act: Act) -> None:
-    """Say who came and who left; the run did what its plan said."""
+def _come_and_gone(world: World, run: ApplyRun, view: RunView, act: Act) -> list[Alert]:
+    """Return what is to be said of who came and who left; the run did what its plan said."""
     before, after = view.plan.before.weights.keys(), view.plan.after.weights.keys()
-    for kind, keys in (("promotion", after - before), ("demotion", before - after)):
-        if keys:
-            facts = {"instances": sorted(key.text for key in keys), "generation": run.target_generation}
-            raise_alert(world=world, kind=kind, subject=run.run_id, facts=facts, act=act)
+    changed = {"promotion": after - before, "demotion": before - after}
+    alerts = (
+        new_alert(
+            world=world,
+            kind=kind,
+            subject=run.run_id,
+            facts={"instances": sorted(key.text for key in keys), "generation": run.target_generation},
+            act=act,
+        )
+        for kind, keys in changed.items()
+        if keys
+    )
+    return [alert for alert in alerts if alert is not None]
 
 
 def _do(effect: Effect, world: World, run: ApplyRun, act: Act) -> None:
@@ -247,22 +258,24 @@ def _switch(world: World, run: ApplyRun, content: ActiveSet, act: Act) -> None:
     run.target_generation = committed.generation
 
 
-def _record(world: World, run: ApplyRun, transition: Transition, act: Act, *, before: str) -> None:
+def _event(world: World, run: ApplyRun, transition: Transition, *, before: str) -> NewEvent:
     kind = _EVENT_KINDS.get(transition.reason)
     told = before == RunState.ROLLING_BACK and run.state == RunState.ROLLED_BACK  # that it was aborted
     if kind is None or told:
         kind = _AUDIT_KINDS[RunState(run.state)]
-    facts = {"state": run.state, "reason": transition.reason, "generation": world.generation, "epoch": run.epoch}
-    record(
-        chain=world.id,
-        kind=kind,
-        act=act,
-        subject=run.kind,
-        before={"state": before},
-        after=facts,
-        run_id=run.run_id,
-        policy_version=run.policy.version,
-    )
+    return {
+        "kind": kind,
+        "subject": run.kind,
+        "before": {"state": before},
+        "after": {
+            "state": run.state,
+            "reason": transition.reason,
+            "generation": world.generation,
+            "epoch": run.epoch,
+        },
+        "run_id": run.run_id,
+        "policy_version": run.policy.version,
+    }
 
 
 def _note_fenced(run: ApplyRun, epoch: int | None, act: Act) -> None:

@@ -12,14 +12,14 @@ import structlog
 from django.db import transaction
 
 from audit.models import KEY_LENGTH
-from audit.recorder import record
+from audit.recorder import NewEvent, record_all
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import NotFoundError
 from qmtl_worlds.contracts.plans import ChangeKind, parse_plan
 from qmtl_worlds.contracts.states import RunState
 from worlds.alerts import CATALOG, Ending, Severity
 from worlds.models import Alert, ApplyRun, World
-from worlds.services.changes import announce, locked_world
+from worlds.services.changes import VisibleChange, announce_all, locked_world
 
 _EVENT: Final = "alert"
 _log = structlog.get_logger(__name__)
@@ -28,9 +28,27 @@ _log = structlog.get_logger(__name__)
 def raise_alert(
     *, world: World, kind: str, act: Act, subject: str = "", facts: Mapping[str, Any] | None = None
 ) -> Alert | None:
-    """Raise an alert of the catalog, unless it is open already: None then.
+    """Raise an alert of the catalog, unless it is open already: None then. The caller holds the world's lock.
 
-    One that does not end with a condition is raised once for its subject. The caller holds the world's lock.
+    Raises:
+        KeyError: the kind is not in ``worlds.alerts.CATALOG``.
+    """
+    alert = new_alert(world=world, kind=kind, subject=subject, facts=facts, act=act)
+    if alert is not None:
+        alert.sequence = _tell(alert, act, phase="raised")
+        save_alert(alert)
+        _record(alert, act, "alert.raised")
+    return alert
+
+
+def new_alert(
+    *, world: World, kind: str, act: Act, subject: str = "", facts: Mapping[str, Any] | None = None
+) -> Alert | None:
+    """Return an alert of the catalog that is neither announced, saved nor recorded, unless it is open already.
+
+    One that does not end with a condition is raised once for its subject. Whoever raises it beside other changes of a
+    transaction announces ``told(alert, phase="raised")``, whose number is the alert's ``sequence``, saves it by
+    ``save_alert`` and records its ``raised_event``.
 
     Raises:
         KeyError: the kind is not in ``worlds.alerts.CATALOG``.
@@ -41,7 +59,7 @@ def raise_alert(
         same = same.filter(cleared_at=None)
     if same.exists():
         return None
-    alert = Alert(
+    return Alert(
         world=world,
         kind=kind,
         subject=subject,
@@ -51,12 +69,30 @@ def raise_alert(
         raised_at=act.now,
         cleared_at=act.now if known.ending is Ending.AT_ONCE else None,
     )
-    alert.sequence = _tell(alert, act, phase="raised")
+
+
+def told(alert: Alert, *, phase: str) -> VisibleChange:
+    """Return the visible change that an alert makes by being ``raised`` or ``cleared``."""
+    payload = {
+        "alert": alert.kind,
+        "about": alert.subject,
+        "severity": alert.severity,
+        "phase": phase,
+        "facts": alert.facts,
+    }
+    return VisibleChange(kind=_EVENT, payload=payload)
+
+
+def save_alert(alert: Alert) -> None:
+    """Store an alert that was announced, and log it."""
     alert.save(force_insert=True)
-    _record(alert, act, "alert.raised")
-    tell = _log.info if known.severity is Severity.INFO else _log.warning
-    tell("alert", world_id=world.id, alert=kind, about=subject, severity=alert.severity)
-    return alert
+    tell = _log.info if alert.severity == Severity.INFO else _log.warning
+    tell("alert", world_id=alert.world_id, alert=alert.kind, about=alert.subject, severity=alert.severity)
+
+
+def raised_event(alert: Alert) -> NewEvent:
+    """Return what the audit says of an alert that is raised."""
+    return _event(alert, "alert.raised")
 
 
 def clear_alert(*, world: World, kind: str, act: Act, subject: str = "") -> bool:
@@ -135,16 +171,14 @@ def _clear(alert: Alert, act: Act) -> None:
 
 
 def _tell(alert: Alert, act: Act, *, phase: str) -> int:
-    payload = {
-        "alert": alert.kind,
-        "about": alert.subject,
-        "severity": alert.severity,
-        "phase": phase,
-        "facts": alert.facts,
-    }
-    return announce(alert.world, kind=_EVENT, payload=payload, now=act.now)
+    (sequence,) = announce_all(alert.world, [told(alert, phase=phase)], now=act.now)
+    return sequence
 
 
 def _record(alert: Alert, act: Act, kind: str) -> None:
+    record_all(chain=alert.world_id, act=act, events=[_event(alert, kind)])
+
+
+def _event(alert: Alert, kind: str) -> NewEvent:
     subject = f"{alert.kind} {alert.subject}".strip()[:KEY_LENGTH]
-    record(chain=alert.world_id, kind=kind, act=act, subject=subject, after={"severity": alert.severity})
+    return {"kind": kind, "subject": subject, "after": {"severity": alert.severity}}

@@ -121,10 +121,9 @@ def _request(world_id: str, request: ApplyRequest, act: Act) -> Requested | Star
         raise EtagMismatchError(expected=request.if_match, current=position_of(world).text)
     evaluation = _evaluation(world, request.evaluation_run_id)
     policy = policy_in_force(world)
-    plan = _plan(world, policy, evaluation, request)
+    plan, reduced = _plan(world, policy, evaluation, request)
     if request.plan_hash is not None and request.plan_hash != plan.plan_hash:
         raise PlanStaleError("The plan changed after you saw it; evaluate again.", plan_hash=plan.plan_hash)
-    reduced = None if request.by_hand else _reduced(evaluation)
     new = NewRun(world, request.run_id, plan, policy, evaluation, request.digest, reduced=reduced)
     auto = may_go_ahead(world=world, plan=plan, policy=policy, act=act)
     started = start_parts(new=new, act=act, auto=auto)
@@ -141,10 +140,10 @@ def carry_out_scheduled(*, world: World, evaluation: AuditRun, act: Act) -> None
     already goes on waiting, with the approvals it has; one that is wanted no more is superseded.
     """
     policy = policy_in_force(world)
-    plan = plan_of(world=world, policy=policy, evaluation=evaluation)
+    plan, reduced = _decided(world, policy, evaluation)
     run_id = apply_run_id(evaluation.run_id)
     request_digest = ApplyRequest(run_id, evaluation.run_id).digest
-    new = NewRun(world, run_id, plan, policy, evaluation, request_digest, reduced=_reduced(evaluation))
+    new = NewRun(world, run_id, plan, policy, evaluation, request_digest, reduced=reduced)
     parts = new.parts
     if parts.increase is not None and _may_ask(world, parts.increase, act):
         start_parts(new=new, act=act, auto=may_go_ahead(world=world, plan=parts.increase, policy=policy, act=act))
@@ -163,16 +162,8 @@ def plan_of(*, world: World, policy: PolicyVersion, evaluation: AuditRun) -> Tra
     Raises:
         PlanStaleError: the evaluation was made from another set or under another policy.
     """
-    decision = json.loads(evaluation.decision_bytes())
-    recorded = evaluation.inputs
-    base = recorded.get("generation") if isinstance(recorded, dict) else None
-    if base != world.generation or decision["policy_checksum"] != policy.checksum:
-        raise PlanStaleError(
-            "The world changed after the evaluation; evaluate again.",
-            evaluated_generation=base,
-            generation=world.generation,
-        )
-    return _transition(world, policy, content_of(world.id, world.generation), decision)
+    plan, _ = _decided(world, policy, evaluation)
+    return plan
 
 
 def may_go_ahead(*, world: World, plan: TransitionPlan, policy: PolicyVersion, act: Act) -> bool:
@@ -214,24 +205,37 @@ def _evaluation(world: World, run_id: str) -> AuditRun:
     return evaluation
 
 
-def _plan(world: World, policy: PolicyVersion, evaluation: AuditRun, request: ApplyRequest) -> TransitionPlan:
+def _plan(
+    world: World, policy: PolicyVersion, evaluation: AuditRun, request: ApplyRequest
+) -> tuple[TransitionPlan, ActiveSet | None]:
+    """Return what is to be carried out, and for a plan as it was decided the set after its reducing part."""
     if world.compat and request.by_hand:
         activate, deactivate = request.activate or (), request.deactivate or ()
         chosen = free_plan(world=world, policy=policy, activate=activate, deactivate=deactivate, weight=request.weight)
     else:
-        plan = plan_of(world=world, policy=policy, evaluation=evaluation)
+        plan, reduced = _decided(world, policy, evaluation)
         if not request.by_hand:
-            return plan
+            return plan, reduced
         chosen = _by_hand(plan, request)
     broken = broken_budgets(world_id=world.id, policy=policy, evaluations=[evaluation], plan=chosen)
     if broken:
         raise InputInvalidError(field="plan", reason=f"breaks {broken[0].rule} ({broken[0].subject})")
-    return chosen
+    return chosen, None
 
 
-def _reduced(evaluation: AuditRun) -> ActiveSet:
-    """Return the set after what the evaluation takes away at once: under every cap before anybody approves."""
-    return parse_active_set(json.loads(evaluation.decision_bytes())["reduced"])
+def _decided(world: World, policy: PolicyVersion, evaluation: AuditRun) -> tuple[TransitionPlan, ActiveSet]:
+    """Return the decision's plan, and the set after what it takes away at once: under every cap before any approval."""
+    decision = json.loads(evaluation.decision_bytes())
+    recorded = evaluation.inputs
+    base = recorded.get("generation") if isinstance(recorded, dict) else None
+    if base != world.generation or decision["policy_checksum"] != policy.checksum:
+        raise PlanStaleError(
+            "The world changed after the evaluation; evaluate again.",
+            evaluated_generation=base,
+            generation=world.generation,
+        )
+    plan = _transition(world, policy, content_of(world.id, world.generation), decision)
+    return plan, parse_active_set(decision["reduced"])
 
 
 def _by_hand(plan: TransitionPlan, request: ApplyRequest) -> TransitionPlan:

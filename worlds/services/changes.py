@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import transaction
 
 from qmtl_worlds.contracts.errors import WorldArchivedError, WorldNotFoundError
-from worlds.models import OutboxEvent, World
+from worlds.models import World
 from worlds.stores.notices import tell_after_commit
+from worlds.stores.world_rows import insert_events
+
+
+class VisibleChange(NamedTuple):
+    """What is told of a change to whoever follows the world; ``payload`` is a JSON object."""
+
+    kind: str
+    payload: Mapping[str, object]
 
 
 def locked_world(world_id: str, *, alive: bool = True) -> World:
@@ -32,14 +41,22 @@ def locked_world(world_id: str, *, alive: bool = True) -> World:
 
 
 def announce(world: World, *, kind: str, payload: Mapping[str, object], now: datetime) -> int:
-    """Give a visible change its sequence number and its outbox row, in the transaction of the change.
+    """Tell of one visible change, as ``announce_all`` does of several, and return its sequence number."""
+    (sequence,) = announce_all(world, [VisibleChange(kind=kind, payload=payload)], now=now)
+    return sequence
+
+
+def announce_all(world: World, changes: Sequence[VisibleChange], *, now: datetime) -> range:
+    """Give visible changes a sequence number and an outbox row each, in the transaction of the changes.
 
     Returns:
-        The world's new sequence.
+        Their numbers; the last one is the world's new sequence.
     """
     if not transaction.get_connection().in_atomic_block:
-        raise transaction.TransactionManagementError("announce() belongs in the transaction of the change")
-    world.sequence = World.objects.bump(world.id)
-    OutboxEvent.objects.create(world=world, sequence=world.sequence, kind=kind, payload=dict(payload), created_at=now)
+        raise transaction.TransactionManagementError("What is announced belongs in the transaction of the change.")
+    world.sequence = World.objects.bump(world.id, by=len(changes))
+    numbers = range(world.sequence - len(changes) + 1, world.sequence + 1)
+    rows = [(number, one.kind, one.payload) for number, one in zip(numbers, changes, strict=True)]
+    insert_events(world.id, rows, now=now)
     tell_after_commit(world.id)
-    return world.sequence
+    return numbers

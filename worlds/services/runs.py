@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from django.db.models import QuerySet
 
 from audit.models import AuditRun
-from audit.recorder import record
+from audit.recorder import NewEvent, record_all
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.digests import digest
 from qmtl_worlds.contracts.errors import RunIdReusedError, WorldBusyError
@@ -19,7 +19,7 @@ from qmtl_worlds.lifecycle.apply import Event, initial_state
 from qmtl_worlds.lifecycle.plan import PlanSplit, split
 from worlds.models import ApplyRun, PolicyVersion, World
 from worlds.services.advance import fire_event
-from worlds.services.changes import announce
+from worlds.services.changes import VisibleChange, announce_all
 from worlds.services.dispatch import ADVANCE, ring_after_commit
 from worlds.services.run_rows import compiled
 
@@ -81,23 +81,17 @@ class Started:
 
 def create_reduce_run(*, new: NewRun, act: Act) -> ApplyRun:
     """Make a run that only takes away: queued at once, it waits for nobody. The caller holds the world's lock."""
-    return _create(new, RunKind.REDUCE, act, auto=True)
-
-
-def create_increase_run(*, new: NewRun, act: Act, auto: bool) -> ApplyRun:
-    """Make a run that may permit more; older ones that still wait for approval are superseded.
-
-    ``auto`` is for plans inside what people approved with the policy version. The caller holds the world's lock.
-    """
-    supersede(world=new.world, runs=waiting_runs(new.world), act=act)
-    return _create(new, RunKind.INCREASE, act, auto=auto)
+    run = _insert(new, RunKind.REDUCE, act, auto=True)
+    _tell(new, [run], act)
+    return run
 
 
 def start_parts(*, new: NewRun, act: Act, auto: bool) -> Started:
-    """Make the reduce and the increase run of a plan.
+    """Make the reduce and the increase run of a plan. The caller holds the world's lock.
 
     What only takes away is a run of its own, and waits for nobody; the increase is not made while another one is under
-    way. ``auto`` lets it go ahead without another approval. A plan without changes makes a run that ends at once.
+    way, and older ones that still wait for approval give way to it. ``auto`` lets it go ahead without another approval:
+    for plans inside what people approved with the policy version. A plan without changes makes a run that ends at once.
 
     Raises:
         RunIdReusedError: the name of the reducing part is taken.
@@ -105,11 +99,14 @@ def start_parts(*, new: NewRun, act: Act, auto: bool) -> Started:
     parts = new.parts
     if parts.increase is None:
         return Started(create_reduce_run(new=new.carrying(parts.reduce or new.plan), act=act))
-    reduce = None if parts.reduce is None else start_reducing_part(new=new, part=parts.reduce, act=act)
-    if (holder := busy_run(new.world)) is not None:
-        return Started(reduce=reduce, holder=holder)
-    increase = create_increase_run(new=new.carrying(parts.increase, reduce_run=reduce), act=act, auto=auto)
-    return Started(increase, reduce)
+    reduce = None if parts.reduce is None else _insert_reducing_part(new, parts.reduce, act)
+    increase, holder = None, busy_run(new.world)
+    if holder is None:
+        supersede(world=new.world, runs=waiting_runs(new.world), act=act)
+        part = new.carrying(parts.increase, reduce_run=reduce)
+        increase = _insert(part, RunKind.INCREASE, act, auto=auto)
+    _tell(new, [run for run in (reduce, increase) if run is not None], act)
+    return Started(increase, reduce, holder)
 
 
 def start_reducing_part(*, new: NewRun, part: TransitionPlan, act: Act) -> ApplyRun:
@@ -118,13 +115,8 @@ def start_reducing_part(*, new: NewRun, part: TransitionPlan, act: Act) -> Apply
     Raises:
         RunIdReusedError: its name is taken.
     """
-    run_id = reduce_run_id(new.run_id)
-    holder = ApplyRun.objects.filter(world=new.world, run_id=run_id).first()
-    if holder is not None:
-        raise RunIdReusedError(run_id, request_digest=holder.request_digest)
-    run = create_reduce_run(new=new.carrying(part, run_id=run_id), act=act)
-    facts = {"reduce_run_id": run_id, "plan_hash": new.plan.plan_hash}
-    record(chain=new.world.id, kind="apply.split", act=act, after=facts, run_id=new.run_id)
+    run = _insert_reducing_part(new, part, act)
+    _tell(new, [run], act)
     return run
 
 
@@ -175,10 +167,18 @@ def supersede(*, world: World, runs: Iterable[ApplyRun], act: Act) -> None:
         world.refresh_from_db(fields=["sequence"])
 
 
-def _create(new: NewRun, kind: RunKind, act: Act, *, auto: bool) -> ApplyRun:
+def _insert_reducing_part(new: NewRun, part: TransitionPlan, act: Act) -> ApplyRun:
+    run_id = reduce_run_id(new.run_id)
+    holder = ApplyRun.objects.filter(world=new.world, run_id=run_id).first()
+    if holder is not None:
+        raise RunIdReusedError(run_id, request_digest=holder.request_digest)
+    return _insert(new.carrying(part, run_id=run_id), RunKind.REDUCE, act, auto=True)
+
+
+def _insert(new: NewRun, kind: RunKind, act: Act, *, auto: bool) -> ApplyRun:
     document = compiled(new.policy).document.apply
     state = initial_state(kind, needs_approval=not auto)
-    run = ApplyRun.objects.create(
+    return ApplyRun.objects.create(
         world=new.world,
         run_id=new.run_id,
         kind=kind.value,
@@ -201,16 +201,28 @@ def _create(new: NewRun, kind: RunKind, act: Act, *, auto: bool) -> ApplyRun:
         approval_expires_at=act.now + document.expiry,
         state_changed_at=act.now,
     )
-    announce(new.world, kind="apply_updated", payload={"run_id": run.run_id, "phase": run.state}, now=act.now)
-    record(
-        chain=new.world.id,
-        kind="apply.requested",
-        act=act,
-        subject=kind.value,
-        after={"plan_hash": run.plan_hash, "plan": run.plan, "state": run.state, "auto": auto},
-        run_id=run.run_id,
-        policy_version=new.policy.version,
-    )
-    if state is RunState.QUEUED:  # one that waits for approval is rung for when it has it
-        ring_after_commit(task=ADVANCE, queue="control", world_id=new.world.id, run_id=run.run_id)
-    return run
+
+
+def _tell(new: NewRun, runs: Sequence[ApplyRun], act: Act) -> None:
+    """Announce, record and ring for the runs that were made of ``new``: none, or one for each part of its plan."""
+    if not runs:  # all of the plan is an increase, and another one is under way
+        return
+    changes = [VisibleChange(kind="apply_updated", payload={"run_id": run.run_id, "phase": run.state}) for run in runs]
+    announce_all(new.world, changes, now=act.now)
+    record_all(chain=new.world.id, act=act, events=[event for run in runs for event in _events_of(new, run)])
+    for run in runs:
+        if run.state == RunState.QUEUED:  # one that waits for approval is rung for when it has it
+            ring_after_commit(task=ADVANCE, queue="control", world_id=new.world.id, run_id=run.run_id)
+
+
+def _events_of(new: NewRun, run: ApplyRun) -> Iterator[NewEvent]:
+    yield {
+        "kind": "apply.requested",
+        "subject": run.kind,
+        "after": {"plan_hash": run.plan_hash, "plan": run.plan, "state": run.state, "auto": run.auto},
+        "run_id": run.run_id,
+        "policy_version": new.policy.version,
+    }
+    if run.run_id != new.run_id:
+        split = {"reduce_run_id": run.run_id, "plan_hash": new.plan.plan_hash}
+        yield {"kind": "apply.split", "after": split, "run_id": new.run_id}

@@ -7,9 +7,10 @@ them than a database to answer them.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import chain, islice
 from typing import Any, Final
 
 from django.db import connection
@@ -20,7 +21,7 @@ from qmtl_worlds.contracts.lease import Position
 from strategies.rows import placeholders
 from worlds.models import GateHold, World
 from worlds.stores.clock import now_expression
-from worlds.stores.statements import rows_of, time_of
+from worlds.stores.statements import adapted, rows_of, time_of
 
 _FIELDS: Final = (
     "id",
@@ -67,6 +68,12 @@ _EVENTS: Final = """
 SELECT kind, payload FROM worlds_outboxevent WHERE world_id = %s AND sequence > %s AND sequence <= %s
 ORDER BY sequence LIMIT %s
 """
+_FIVE: Final = "(%s, %s, %s, %s, %s)"
+_TOLD: Final = "INSERT INTO worlds_outboxevent (world_id, sequence, kind, payload, created_at) VALUES "
+_JOINING: Final = """
+INSERT INTO worlds_activationentry (set_id, instance_id, weight, evaluation_run_id, promoted_at) VALUES """
+_ROWS_AT_ONCE: Final = 1_000
+"""SQLite takes some 30,000 values in one statement."""
 _IN_SET: Final = """
 FROM worlds_activationset s
 JOIN worlds_activationentry e ON e.set_id = s.id JOIN strategies_strategyinstance i ON i.id = e.instance_id
@@ -173,6 +180,25 @@ def read_positions(world_ids: Collection[str]) -> dict[str, Position]:
 def read_events(world_id: str, *, after: int, until: int, limit: int) -> list[tuple[str, dict[str, Any]]]:
     """Return kind and payload of a world's events with a sequence in ``(after, until]``, in order."""
     return [(kind, json.loads(payload)) for kind, payload in rows_of(_EVENTS, world_id, after, until, limit)]
+
+
+def insert_entries(set_id: int, members: Iterable[tuple[Member, float]]) -> None:
+    """Store who is in a set that is new, each at a weight."""
+    rows = (
+        (set_id, member.instance_id, weight, member.evaluation_run_id, adapted(member.promoted_at))
+        for member, weight in members
+    )
+    with connection.cursor() as cursor:
+        while some := list(islice(rows, _ROWS_AT_ONCE)):
+            cursor.execute(_JOINING + ", ".join([_FIVE] * len(some)), list(chain.from_iterable(some)))
+
+
+def insert_events(world_id: str, events: Sequence[tuple[int, str, Mapping[str, object]]], *, now: datetime) -> None:
+    """Add events, each with its sequence, kind and payload, to what is told of a world."""
+    at = adapted(now)
+    given = [(world_id, sequence, kind, json.dumps(payload), at) for sequence, kind, payload in events]
+    with connection.cursor() as cursor:
+        cursor.execute(_TOLD + ", ".join([_FIVE] * len(given)), list(chain.from_iterable(given)))
 
 
 def read_members(world_id: str, generation: int) -> list[MemberRow]:
