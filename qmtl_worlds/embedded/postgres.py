@@ -22,8 +22,15 @@ from qmtl_worlds.embedded.process import Account, LaunchError, spawn, stop, tail
 
 PROGRAMS = ("initdb", "postgres")
 USER = "qmtl_worlds"
-# A test's data need not survive the machine; every commit is ten times cheaper for it.
-UNSAFE_AND_FAST = ("fsync=off", "synchronous_commit=off", "full_page_writes=off", "max_connections=50")
+# A test's data need not survive the machine; every commit is ten times cheaper for it. Autovacuum gives way to a change
+# of its table once the waiting change looks for deadlocks: in a tenth of the lock's timeout, not just as it runs out.
+UNSAFE_AND_FAST = (
+    "fsync=off",
+    "synchronous_commit=off",
+    "full_page_writes=off",
+    "max_connections=50",
+    "deadlock_timeout=100ms",
+)
 # As safe as may be while the machine itself does not fail: a commit survives any crash of the server.
 SURVIVES_CRASHES = ("fsync=off", "synchronous_commit=on", "max_connections=120")
 _SYSTEM_VERSIONS = Path("/usr/lib/postgresql")
