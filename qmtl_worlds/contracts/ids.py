@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from qmtl_worlds.contracts.errors import InputInvalidError
@@ -43,6 +44,7 @@ class InstanceKey:
         return f"{self.strategy_id}|{self.side.value}"
 
     @classmethod
+    @lru_cache(maxsize=32_768)  # sets, plans and decisions name the same few, again and again
     def from_text(cls, text: str) -> InstanceKey:
         """Parse ``strategy_id|side``.
 

@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain
 from typing import Any, Final
 
 from django.db import connection
@@ -70,10 +70,8 @@ ORDER BY sequence LIMIT %s
 """
 _FIVE: Final = "(%s, %s, %s, %s, %s)"
 _TOLD: Final = "INSERT INTO worlds_outboxevent (world_id, sequence, kind, payload, created_at) VALUES "
-_JOINING: Final = """
-INSERT INTO worlds_activationentry (set_id, instance_id, weight, evaluation_run_id, promoted_at) VALUES """
-_ROWS_AT_ONCE: Final = 1_000
-"""SQLite takes some 30,000 values in one statement."""
+_JOINING: Final = "INSERT INTO worlds_activationentry (set_id, instance_id, weight, evaluation_run_id, promoted_at) "
+_COLUMNS: Final = "SELECT %s, * FROM unnest(%s::bigint[], %s::double precision[], %s::text[], %s::timestamptz[])"
 _IN_SET: Final = """
 FROM worlds_activationset s
 JOIN worlds_activationentry e ON e.set_id = s.id JOIN strategies_strategyinstance i ON i.id = e.instance_id
@@ -184,13 +182,12 @@ def read_events(world_id: str, *, after: int, until: int, limit: int) -> list[tu
 
 def insert_entries(set_id: int, members: Iterable[tuple[Member, float]]) -> None:
     """Store who is in a set that is new, each at a weight."""
-    rows = (
-        (set_id, member.instance_id, weight, member.evaluation_run_id, adapted(member.promoted_at))
-        for member, weight in members
-    )
+    rows = [(who.instance_id, weight, who.evaluation_run_id, adapted(who.promoted_at)) for who, weight in members]
     with connection.cursor() as cursor:
-        while some := list(islice(rows, _ROWS_AT_ONCE)):
-            cursor.execute(_JOINING + ", ".join([_FIVE] * len(some)), list(chain.from_iterable(some)))
+        if connection.vendor != "postgresql":
+            cursor.executemany(f"{_JOINING} VALUES {_FIVE}", [(set_id, *row) for row in rows])
+        elif rows:  # four arrays take less time than a thousand values
+            cursor.execute(_JOINING + _COLUMNS, [set_id, *map(list, zip(*rows, strict=True))])
 
 
 def insert_events(world_id: str, events: Sequence[tuple[int, str, Mapping[str, object]]], *, now: datetime) -> None:
