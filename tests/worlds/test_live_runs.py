@@ -39,6 +39,22 @@ def test_runs_are_looked_at_when_a_lease_or_a_drain_ends(runs: list[ApplyRun], p
     assert seconds_until_due(runs, now=NOW, every=EVERY) == pytest.approx(pause)
 
 
+@pytest.mark.django_db
+def test_what_only_takes_away_is_carried_on_before_what_gives(
+    waiting: ApplyRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(live_runs, "advance", lambda *, run_id, **_words: seen.append(run_id))
+    ApplyRun.objects.filter(pk=waiting.pk).update(state=RunState.QUEUED)
+    reduction = ApplyRun.objects.get(pk=waiting.pk)
+    reduction.pk, reduction.run_id, reduction.kind = None, "asked-later", ApplyRun.Kind.REDUCE
+    reduction.save()
+
+    live_runs.carry_on(act=Act("system", "tick", NOW))
+
+    assert seen == ["asked-later", waiting.run_id]
+
+
 def test_thread_asks_for_a_restore_before_it_carries_runs_on_and_outlives_a_database_that_is_away(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -40,9 +40,9 @@ def start_carrying(stopped: threading.Event, *, every: float) -> threading.Threa
 
 
 def carry_on(*, act: Act) -> list[ApplyRun]:
-    """Take every run under way as far as it goes now; return those that this could be tried with."""
+    """Take every run under way as far as it goes now, reductions first; return those that this could be tried with."""
     states = [state.value for state in LIVE_STATES]
-    runs = list(ApplyRun.objects.filter(state__in=states).order_by("kind", "id"))
+    runs = list(ApplyRun.objects.filter(state__in=states).order_by("-kind", "id"))
     tried = [guarded(_advance, run, act) for run in runs]
     return [run for run in tried if run is not None]
 
