@@ -60,7 +60,9 @@ class HttpTransport:
     """A ``Transport`` over ``http.client``; redirects and proxies are not followed.
 
     Each thread keeps one connection of its own, so that a slow call never delays a gate's question. A request that is
-    not repeatable always opens a new one: a kept one may have died without our knowing whether the server acted.
+    not repeatable always opens a new one: a kept one may have died without our knowing whether the server acted. A
+    connection is kept only while each reply names its request by ``X-Request-ID``: one to an earlier request, as a
+    broken proxy sends it, is older than the question.
     """
 
     def __init__(self, base_url: str, *, monotonic: Callable[[], float] = boot_time) -> None:
@@ -99,6 +101,7 @@ class HttpTransport:
 
     def _send_once(self, request: Request) -> Reply:
         connection = self._open(request)
+        is_kept = connection.sock is not None
         sent_at = self._monotonic()
         connection.request(request.method, self._prefix + request.target, request.body, dict(request.headers))
         response = connection.getresponse()
@@ -108,6 +111,10 @@ class HttpTransport:
         if response.length:  # a bounded read does not say so by itself
             raise http.client.IncompleteRead(body, response.length)
         headers = {name.lower(): value for name, value in response.getheaders()}
+        if headers.get("x-request-id") != request.headers.get("X-Request-ID"):
+            if is_kept:
+                raise http.client.HTTPException("the reply names another request")
+            self.close()
         return Reply(response.status, headers, body, sent_at)
 
     def _open(self, request: Request) -> http.client.HTTPConnection:

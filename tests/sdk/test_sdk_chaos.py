@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 LEASE = 1.0
 SLACK = 0.001 * LEASE + 0.005
 ASYNC_GATES = 12
-SYNC_GATES = 3
+SYNC_GATES = 12
 SECONDS = 12.0
 TokenOf = Callable[[str], str]
 

@@ -20,6 +20,8 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     connections: ClassVar[list[int]] = []
+    first_is_read = threading.Event()
+    is_doubled = threading.Event()
 
     def do_GET(self) -> None:
         self._answer()
@@ -38,17 +40,21 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body = f"{self.command} {self.path}".encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.send_header("Lease-Ms", "5000")
-        self.end_headers()
-        self.wfile.write(body)
+        named = "" if self.path.endswith("/nameless") else f"X-Request-ID: {self.headers['X-Request-ID']}\r\n"
+        head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(body)}\r\nLease-Ms: 5000\r\n{named}\r\n"
+        self.wfile.write(head.encode() + body)
+        if self.path.endswith("/doubled"):
+            self.first_is_read.wait()
+            self.wfile.write(head.encode() + body)
+            self.is_doubled.set()
         self.close_connection = self.path.endswith("/last")
 
 
 @pytest.fixture
 def address() -> Iterator[str]:
     Handler.connections = []
+    Handler.first_is_read.clear()
+    Handler.is_doubled.clear()
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -67,7 +73,7 @@ def transport(address: str) -> Iterator[HttpTransport]:
 
 
 def get(path: str) -> Request:
-    return Request("GET", path, {}, repeatable=True)
+    return Request("GET", path, {"X-Request-ID": path}, repeatable=True)
 
 
 def test_transport_keeps_its_connection_and_lowers_header_names(transport: HttpTransport) -> None:
@@ -96,6 +102,24 @@ def test_transport_opens_a_connection_for_every_write_that_must_not_repeat(trans
     transport.send(Request("POST", "/c", {}, b"{}"))
 
     assert len(set(Handler.connections)) == 3
+
+
+def test_a_reply_that_came_twice_is_not_taken_for_the_next_one(transport: HttpTransport) -> None:
+    transport.send(get("/doubled"))
+    Handler.first_is_read.set()
+    assert Handler.is_doubled.wait(10)
+
+    second = transport.send(get("/b"))
+
+    assert second.body == b"GET /prefix/b"
+    assert len(set(Handler.connections)) == 2
+
+
+def test_a_connection_whose_replies_do_not_name_their_requests_is_not_kept(transport: HttpTransport) -> None:
+    first, second = transport.send(get("/a/nameless")), transport.send(get("/b/nameless"))
+
+    assert (first.body, second.body) == (b"GET /prefix/a/nameless", b"GET /prefix/b/nameless")
+    assert len(set(Handler.connections)) == len(Handler.connections) == 2
 
 
 def test_half_a_reply_is_no_reply(transport: HttpTransport) -> None:
