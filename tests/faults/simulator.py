@@ -64,6 +64,7 @@ class Simulation:
         self._people = Process("people", People(self.office).work)
         self._misfortune = Process("misfortune", self._go_wrong)
         self._events = 0
+        self._furthest_offset = 0.0
         self._queue: list[tuple[float, float, int, Process]] = []
 
     def run(self) -> Ending:
@@ -74,7 +75,7 @@ class Simulation:
         self.office.calm = True
         for process in self.processes:
             process.stopped_until = 0.0
-        self._run_until(STORM_SECONDS + CALM_SECONDS, calm=True)
+        self._run_until(STORM_SECONDS + CALM_SECONDS + self._set_back(), calm=True)
         ensure("I5/I26", holds=self._is_settled(), says="nothing ends well by itself")
         return Ending(self._events, [row.view.state.value for row in self.office.database.rows.runs.values()])
 
@@ -139,6 +140,12 @@ class Simulation:
     def _jump(self) -> None:
         """The database's clock jumps, as after a correction; every other clock counts on."""
         self.office.database.clock_offset += self.draw.choice((-3.0, 0.5, 3.0, 10.0))
+
+        self._furthest_offset = max(self._furthest_offset, self.office.database.clock_offset)
+
+    def _set_back(self) -> float:
+        """Return by how many seconds a time that the database gave may now be further off than was meant."""
+        return self._furthest_offset - self.office.database.clock_offset
 
     def _repeat(self) -> None:
         """Old and forged doorbells ring."""

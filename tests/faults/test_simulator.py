@@ -33,6 +33,12 @@ def test_many_more_schedules_keep_the_invariants_and_end(block: int) -> None:
     assert len(endings) == 5000
 
 
+def test_end_may_be_late_by_as_much_as_the_databases_clock_was_set_back() -> None:
+    clock_is_set_back_by_twelve_seconds = 623188
+
+    assert simulate(clock_is_set_back_by_twelve_seconds).states == ["done"]
+
+
 def test_seed_gives_the_same_history_again() -> None:
     assert simulate(7) == simulate(7)
     assert simulate(7) != simulate(8)
