@@ -9,6 +9,7 @@ from django.db import OperationalError
 
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.states import RunState
+from tests.worlds.factories import make_world
 from worlds.models import ApplyRun
 from worlds.work import live_runs
 from worlds.work.live_runs import MARGIN_SECONDS, seconds_until_due, start_carrying
@@ -39,20 +40,47 @@ def test_runs_are_looked_at_when_a_lease_or_a_drain_ends(runs: list[ApplyRun], p
     assert seconds_until_due(runs, now=NOW, every=EVERY) == pytest.approx(pause)
 
 
-@pytest.mark.django_db
-def test_what_only_takes_away_is_carried_on_before_what_gives(
-    waiting: ApplyRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def queue(run: ApplyRun, **fields: Any) -> ApplyRun:
+    """Store a copy of a run that waits to be carried on."""
+    copy = ApplyRun.objects.get(pk=run.pk)
+    for name, value in ({"pk": None, "state": RunState.QUEUED} | fields).items():
+        setattr(copy, name, value)
+    copy.save()
+    return copy
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Have runs noted instead of carried on."""
     seen: list[str] = []
     monkeypatch.setattr(live_runs, "advance", lambda *, run_id, **_words: seen.append(run_id))
-    ApplyRun.objects.filter(pk=waiting.pk).update(state=RunState.QUEUED)
-    reduction = ApplyRun.objects.get(pk=waiting.pk)
-    reduction.pk, reduction.run_id, reduction.kind = None, "asked-later", ApplyRun.Kind.REDUCE
-    reduction.save()
+    return seen
+
+
+@pytest.mark.django_db
+def test_what_only_takes_away_is_carried_on_before_what_gives(waiting: ApplyRun, seen: list[str]) -> None:
+    queue(waiting, run_id="gives")
+    queue(waiting, run_id="takes away", kind=ApplyRun.Kind.REDUCE)
 
     live_runs.carry_on(act=Act("system", "tick", NOW))
 
-    assert seen == ["asked-later", waiting.run_id]
+    assert seen == ["takes away", "gives"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("turns", "order"), [((0.1, 0.9), ["w1 first", "w1 second", "w2"]), ((0.9, 0.1), ["w2", "w1 first", "w1 second"])]
+)
+def test_worlds_take_turns_and_the_runs_of_one_keep_their_order(
+    turns: tuple[float, float], order: list[str], waiting: ApplyRun, seen: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_runs, "random", iter(turns).__next__)
+    for run_id, world in (("w1 first", waiting.world), ("w2", make_world("w2")), ("w1 second", waiting.world)):
+        queue(waiting, run_id=run_id, kind=ApplyRun.Kind.REDUCE, world=world)
+
+    live_runs.carry_on(act=Act("system", "tick", NOW))
+
+    assert seen == order
 
 
 def test_thread_asks_for_a_restore_before_it_carries_runs_on_and_outlives_a_database_that_is_away(

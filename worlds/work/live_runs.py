@@ -7,8 +7,10 @@ whose worker has died waits for none of it, and is taken up when the dead worker
 from __future__ import annotations
 
 import threading
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
+from random import random
 from typing import Final, TypeVar
 
 import structlog
@@ -16,7 +18,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, close_old
 
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import WorldsError
-from qmtl_worlds.contracts.states import LIVE_STATES, RunState
+from qmtl_worlds.contracts.states import LIVE_STATES, RunKind, RunState
 from worlds.models import ApplyRun
 from worlds.services.advance import advance, count_failure
 from worlds.services.authority import act_of_system
@@ -40,10 +42,16 @@ def start_carrying(stopped: threading.Event, *, every: float) -> threading.Threa
 
 
 def carry_on(*, act: Act) -> list[ApplyRun]:
-    """Take every run under way as far as it goes now, reductions first; return those that this could be tried with."""
+    """Take every run under way as far as it goes now; return those that this could be tried with.
+
+    Reductions come first. Worlds come in no fixed order: the last of one would never have its turn under a database
+    that dies twice a second.
+    """
     states = [state.value for state in LIVE_STATES]
-    runs = list(ApplyRun.objects.filter(state__in=states).order_by("-kind", "id"))
-    tried = [guarded(_advance, run, act) for run in runs]
+    runs = ApplyRun.objects.filter(state__in=states).order_by("id")
+    turns: dict[str, float] = defaultdict(random)
+    in_turn = sorted(runs, key=lambda run: (run.kind != RunKind.REDUCE, turns[run.world_id]))
+    tried = [guarded(_advance, run, act) for run in in_turn]
     return [run for run in tried if run is not None]
 
 
