@@ -32,7 +32,10 @@ def sqlite(path: Path) -> dict[str, Any]:
 
 
 def postgresql(address: env.DatabaseAddress, *, pool_size: int, timeouts_ms: Mapping[str, int]) -> dict[str, Any]:
-    """Return how Django connects: by a pool of ``pool_size``, every session under the server's own timeouts."""
+    """Return how Django connects: by a pool of ``pool_size``, every session under the server's own timeouts.
+
+    The pool asks a connection whether it lives before it hands it out: after a restart of the server all are dead.
+    """
     return {
         "ENGINE": "django.db.backends.postgresql",
         "NAME": address.name,
@@ -41,6 +44,7 @@ def postgresql(address: env.DatabaseAddress, *, pool_size: int, timeouts_ms: Map
         "HOST": address.host,
         "PORT": address.port,
         "CONN_MAX_AGE": 0,
+        "CONN_HEALTH_CHECKS": True,
         "OPTIONS": {
             "pool": {"min_size": 1, "max_size": pool_size, "timeout": 3},
             "options": " ".join(f"-c {name}={value}" for name, value in timeouts_ms.items()),
