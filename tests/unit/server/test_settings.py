@@ -49,7 +49,7 @@ def test_postgresql_gets_its_pool_and_its_timeouts(tmp_path: Path) -> None:
     assert isinstance(databases, dict)
     assert databases["default"]["HOST"] == "db.example"
     assert databases["default"]["OPTIONS"] == {
-        "pool": {"min_size": 1, "max_size": 8, "timeout": 3},
+        "pool": {"min_size": 1, "max_size": 8, "timeout": 3, "reconnect_timeout": 3},
         "options": "-c statement_timeout=5000 -c lock_timeout=1000 -c idle_in_transaction_session_timeout=2000",
         "sslmode": "require",
     }
