@@ -17,7 +17,8 @@ from a2wsgi.wsgi_typing import Environ, StartResponse, WSGIApp
 from django.conf import settings
 from django.db import DEFAULT_DB_ALIAS, Error, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.utils import load_backend
+
+from qmtl_worlds.own_connection import own_connection
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -115,17 +116,6 @@ class Lanes:
         """Close the lanes' connections and end their threads."""
         self._kills.close()
         self._closings.close()
-
-
-def own_connection(*, writer_wait_ms: int | None = None) -> BaseDatabaseWrapper:
-    """Return a new connection to the default database that comes from no pool and is kept while it works."""
-    given = connections.settings[DEFAULT_DB_ALIAS]
-    options = {name: value for name, value in given["OPTIONS"].items() if name != "pool"}
-    if writer_wait_ms is not None and "init_command" in options:
-        options["init_command"] += f" PRAGMA busy_timeout={writer_wait_ms};"
-    settings = {**given, "OPTIONS": options, "CONN_MAX_AGE": None, "CONN_HEALTH_CHECKS": True}
-    connection: BaseDatabaseWrapper = load_backend(given["ENGINE"]).DatabaseWrapper(settings, DEFAULT_DB_ALIAS)
-    return connection
 
 
 async def _read_body(receive: Receive, received: list[Message]) -> None:

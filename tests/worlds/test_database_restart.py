@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from psycopg import Connection
 
-from qmtl_worlds.lanes import own_connection
+from qmtl_worlds.own_connection import own_connection
 from worlds.models import World
 
 pytestmark = [pytest.mark.postgres, pytest.mark.django_db(transaction=True)]

@@ -19,6 +19,7 @@ from django.db import DatabaseError, InterfaceError, OperationalError, close_old
 from qmtl_worlds.contracts.acts import Act
 from qmtl_worlds.contracts.errors import WorldsError
 from qmtl_worlds.contracts.states import LIVE_STATES, RunKind, RunState
+from qmtl_worlds.own_connection import no_pool
 from worlds.models import ApplyRun
 from worlds.services.advance import advance, count_failure
 from worlds.services.authority import act_of_system
@@ -28,8 +29,8 @@ from worlds.stores.clock import database_now
 
 MARGIN_SECONDS: Final = 0.01
 """So long after a lease or a drain has ended somebody looks again."""
-DRAIN_LOOKS: Final = 4
-"""How often in the time between two looks a drain is looked at that this process has not seen for long enough."""
+MORE_LOOKS: Final = 4
+"""How often in the time between two looks one is made where a drain was not seen for long enough, or no database."""
 Done = TypeVar("Done")
 _log = structlog.get_logger(__name__)
 
@@ -89,13 +90,14 @@ def _seconds_until(run: ApplyRun, now: datetime, every: float) -> float:
     due = run.lease_until or run.drain_until
     if due is not None and due > now:
         return min(every, (due - now) / timedelta(seconds=1) + MARGIN_SECONDS)
-    return every / DRAIN_LOOKS if run.state == RunState.DRAINING else every
+    return every / MORE_LOOKS if run.state == RunState.DRAINING else every
 
 
+@no_pool()
 def _run(stopped: threading.Event, every: float) -> None:
     memory = Memory()
     while not stopped.is_set():
-        pause = every
+        pause = every / MORE_LOOKS
         try:
             pause = _look(memory, every)
         except (DatabaseError, InterfaceError) as error:  # the tick beside it tells

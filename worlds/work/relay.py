@@ -12,6 +12,7 @@ import structlog
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 from redis import RedisError
 
+from qmtl_worlds.own_connection import no_pool
 from worlds.services.relay import relay_outbox
 from worlds.stores.notices import listen
 
@@ -26,6 +27,7 @@ def start_relay(stopped: threading.Event) -> threading.Thread:
     return thread
 
 
+@no_pool()
 def _run(stopped: threading.Event) -> None:
     while not stopped.is_set():
         try:

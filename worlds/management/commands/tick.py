@@ -11,6 +11,7 @@ import structlog
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import DatabaseError, InterfaceError, close_old_connections, connection
 
+from qmtl_worlds.own_connection import no_pool
 from worlds.services.tick_memory import Memory
 from worlds.work.live_runs import start_carrying
 from worlds.work.relay import start_relay
@@ -39,10 +40,14 @@ class Command(BaseCommand):
             tick(memory)
             return
         gc.freeze()  # what was imported stays, and walking all of it takes longer than a step of a run
-        threads = [start_relay(stopped), start_carrying(stopped, every=options["every"])]
+        with no_pool():
+            self._tick_until(stopped, memory, every=options["every"])
+
+    def _tick_until(self, stopped: threading.Event, memory: Memory, *, every: float) -> None:
+        threads = [start_relay(stopped), start_carrying(stopped, every=every)]
         while not stopped.is_set():
             self._tick(memory)
-            stopped.wait(options["every"])
+            stopped.wait(every)
             if not stopped.is_set() and not all(thread.is_alive() for thread in threads):
                 raise CommandError("A thread of the tick has died; the log says why. Start the tick again.")
 
