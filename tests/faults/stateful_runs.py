@@ -75,9 +75,9 @@ class Runs(Books):
         return "ok"
 
     def tick(self) -> str:
-        """Do what is due: first increases, each after its own reduction, then reductions, then what has expired."""
+        """Do what is due: first reductions, then increases, then what has expired."""
         live = [run for run in self.rows.runs.values() if run.view.state in LIVE_STATES]
-        for run in sorted(live, key=lambda one: one.view.kind):
+        for run in sorted(live, key=lambda one: one.view.kind is not RunKind.REDUCE):
             self.advance(run.view.run_id)
         for run in [run for run in self.rows.runs.values() if run.view.state is RunState.REQUESTED]:
             if run.expires_at <= self.clock.now:
