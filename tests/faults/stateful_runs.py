@@ -142,8 +142,13 @@ class Runs(Books):
         if not step.moved:
             self.rows.put(replace(run, view=replace(view, worker_lease_until=None)))
             return None
-        self._carry_out(run, carried_out(view, step), step, SYSTEM)
-        return self.rows.runs[run_id].view.epoch
+        after = carried_out(view, step)
+        waits = after.state is RunState.DRAINING and self.clock.now < (after.drain_until or self.clock.now)
+        if waits:
+            self._watched(after)
+            after = replace(after, worker_lease_until=None)
+        self._carry_out(run, after, step, SYSTEM)
+        return None if waits else after.epoch
 
     def _carry_out(self, run: Run, after: RunView, moved: Transition, actor: str) -> None:
         before, run_id = run.view.state, run.view.run_id
