@@ -241,7 +241,7 @@ class Runs(Books):
 
     def _approved(self, run: Run) -> bool:
         if run.auto:
-            return run.view.kind is RunKind.REDUCE or not self.rows.paused
+            return run.view.kind is RunKind.REDUCE or not (self.rows.paused or self.rows.pin is not None)
         counted = {name for name in run.approvals if name in self.entitled and name not in {run.requester, "alice"}}
         return self.clock.now < run.expires_at and len(counted) >= POLICIES[run.policy].approvals
 
