@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
+
 import pytest
 from django.db import connections
 
 from qmtl_worlds.own_connection import no_pool
 from worlds.models import World
+from worlds.work import live_runs, relay
+from worlds.work.live_runs import start_carrying
+from worlds.work.relay import start_relay
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,3 +39,23 @@ def test_without_a_pool_nothing_changes(monkeypatch: pytest.MonkeyPatch) -> None
 
     with no_pool():
         assert connections["default"] is before
+
+
+@pytest.mark.postgres
+def test_threads_of_the_tick_leave_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped, pooled = threading.Event(), []
+
+    def look(*_words: object, **_named: object) -> list[str]:
+        pooled.append("pool" in connections["default"].settings_dict["OPTIONS"])
+        stopped.set()
+        return []
+
+    monkeypatch.setattr(live_runs, "close_restored", lambda **_words: None)
+    monkeypatch.setattr(live_runs, "carry_on", look)
+    monkeypatch.setattr(relay, "listen", look)
+
+    for start in (partial(start_carrying, every=0.01), start_relay):
+        stopped.clear()
+        start(stopped).join(timeout=30)
+
+    assert pooled == [False, False]
